@@ -1,0 +1,75 @@
+"""What one process needs when nothing has to outlive it: a store in dictionaries, and a bus to itself.
+
+Both keep the contracts of their durable siblings (tests/contract), so they also serve as the fakes of the other tests:
+a second `load` of one MemoryStore gives what the first life of a server left in it.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sipresence.errors import StoreError
+from sipresence.events.effects import Forget, Save, Write
+from sipresence.events.record import SubscriptionRecord
+from sipresence.events.resource import Source, StateChange
+from sipresence.names import ResourceId, SubscriptionId
+from sipresence.ports import Loaded
+
+
+class MemoryStore:
+    """Keeps everything as long as the object lives; commits inside `submit`.
+
+    While `fail_with` is set, every submit keeps nothing and reports it.
+    """
+
+    def __init__(self) -> None:
+        self.fail_with: StoreError | None = None
+        self._subscriptions: dict[SubscriptionId, SubscriptionRecord] = {}
+        self._states: dict[ResourceId, dict[Source, StateChange]] = {}
+        self._tag_key = os.urandom(32)
+
+    async def load(self) -> Loaded:
+        """Return what is kept, subscriptions by id, states by age."""
+        states = [change for sources in self._states.values() for change in sources.values()]
+        states.sort(key=lambda change: change.at)
+        return Loaded(sorted(self._subscriptions.values()), states, self._tag_key)
+
+    def submit(self, writes: Sequence[Write], done: Callable[[StoreError | None], None]) -> None:
+        """Keep all `writes`, in order, and call `done` before returning."""
+        if self.fail_with is None:
+            for write in writes:
+                self._apply(write)
+        done(self.fail_with)
+
+    async def close(self) -> None:
+        """Release nothing: the next `load` finds everything."""
+
+    def _apply(self, write: Write) -> None:
+        if isinstance(write, Save):
+            self._subscriptions[write.record.id] = write.record
+        elif isinstance(write, Forget):
+            self._subscriptions.pop(write.id, None)
+        else:
+            self._apply_state(write.change)
+
+    def _apply_state(self, change: StateChange) -> None:
+        source = change.source
+        if source is None:
+            self._states.pop(change.resource, None)
+            return
+        sources = self._states.setdefault(change.resource, {})
+        known = sources.get(source)
+        if known is not None and known.dialogs == change.dialogs:
+            change = replace(change, at=known.at)  # saying it again is no news: the lamp shows it since then
+        sources[source] = change
+
+
+class LocalBus:
+    """The bus of a single process: a committed change is delivered on the spot."""
+
+    def __init__(self, deliver: Callable[[StateChange], None]) -> None:
+        self._deliver = deliver
+
+    def publish(self, change: StateChange) -> None:
+        """Deliver the change to this process, the only one there is."""
+        self._deliver(change)

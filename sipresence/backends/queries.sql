@@ -1,0 +1,41 @@
+-- A statement that writes has one row of parameters, `(?, ...)`: the store repeats it for as many rows as it has.
+
+-- name: save_subscription
+INSERT OR REPLACE INTO subscriptions (
+    id, account, resource, event, event_id, call_id, local_tag, remote_tag, local_address, remote_address, entity,
+    contact, route_set, transport, listener, source_host, source_port, local, direct, accept, user_agent,
+    authenticated_user, subscribe_cseq, subscribe_event, expires, subscribed_at, expires_at, cseq_ceiling,
+    version_ceiling
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: forget_subscription
+DELETE FROM subscriptions WHERE id IN (VALUES (?));
+
+-- name: load_subscriptions
+SELECT
+    id, account, resource, event, event_id, call_id, local_tag, remote_tag, local_address, remote_address, entity,
+    contact, route_set, transport, listener, source_host, source_port, local, direct, accept, user_agent,
+    authenticated_user, subscribe_cseq, subscribe_event, expires, subscribed_at, expires_at, cseq_ceiling,
+    version_ceiling
+FROM subscriptions ORDER BY id;
+
+-- name: save_state
+-- Saying the same again is no news: the lamp keeps its `at`, and lives as long as the last word says.
+INSERT INTO states (account, resource, source, dialogs, at, expires_at) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (resource, source) DO UPDATE SET
+    account = excluded.account,
+    at = CASE WHEN dialogs = excluded.dialogs THEN at ELSE excluded.at END,
+    dialogs = excluded.dialogs,
+    expires_at = excluded.expires_at;
+
+-- name: reset_state
+DELETE FROM states WHERE resource IN (VALUES (?));
+
+-- name: load_states
+SELECT account, resource, source, dialogs, at, expires_at FROM states ORDER BY at;
+
+-- name: make_tag_key
+INSERT OR IGNORE INTO meta (name, value) VALUES ('tag_key', ?);
+
+-- name: load_tag_key
+SELECT value FROM meta WHERE name = 'tag_key';

@@ -1,0 +1,90 @@
+"""What fields of the configuration must be to each other.
+
+This looks at the text as read, where nothing need have the right type yet, so that a wrong field hides no duplicate:
+what is of the wrong type is passed over here, since it has a finding already.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import TypeAlias
+
+from sipresence.config.model import SipConfig
+from sipresence.config.values import bare_host, join_host_port, split_listen_url
+
+_Table: TypeAlias = tuple[str, dict[str, object]]
+"""A table and the path of its key."""
+
+
+def contradictions(raw: dict[str, object]) -> Iterator[str]:
+    """Yield a finding, `key.path: message`, for each."""
+    accounts = _tables([("", raw)], "accounts")
+    for sip in _tables([("", raw)], "sip"):
+        yield from _expires_out_of_order(sip)
+        yield from _repeated(_listeners(sip))
+        if ("tls_certificate" in sip[1]) != ("tls_private_key" in sip[1]):
+            yield "sip.tls_certificate: needs tls_private_key, and the other way round"
+    yield from _repeated(_texts(accounts, "id"))
+    yield from _repeated(((path, bare_host(text)) for path, text in _texts(accounts, "realm", "aliases")))
+    yield from _repeated(_texts(accounts, "api_key", "tokens"), fold=str)
+    for account in accounts:
+        users, devices = _tables([account], "users"), _tables([account], "devices")
+        yield from _repeated(_texts(users, "id"))
+        yield from _repeated(_texts(devices, "id"))
+        yield from _repeated(_texts(_tables(devices, "sip"), "username"))
+        yield from _repeated(_texts(_tables([account], "lists"), "name"))
+        user_ids = {text.lower() for _, text in _texts(users, "id")}
+        for path, owner in _texts(devices, "owner_id"):
+            if owner.lower() not in user_ids:
+                yield f"{path}: names no user of this account"
+
+
+def _tables(parents: Iterable[_Table], key: str) -> list[_Table]:
+    """The tables under `key`, alone or in an array."""
+    found: list[_Table] = []
+    for parent_path, parent in parents:
+        path, value = f"{parent_path}.{key}".removeprefix("."), parent.get(key)
+        if isinstance(value, dict):
+            found.append((path, value))
+        elif isinstance(value, list):
+            found += [(f"{path}.{index}", entry) for index, entry in enumerate(value) if isinstance(entry, dict)]
+    return found
+
+
+def _texts(tables: Iterable[_Table], *keys: str) -> Iterator[tuple[str, str]]:
+    """The path and text of each string under one of `keys`, alone or in a list."""
+    for path, table in tables:
+        for key in keys:
+            value = table.get(key)
+            if isinstance(value, str):
+                yield f"{path}.{key}", value
+            elif isinstance(value, list):
+                yield from ((f"{path}.{key}.{i}", entry) for i, entry in enumerate(value) if isinstance(entry, str))
+
+
+def _repeated(texts: Iterable[tuple[str, str]], fold: Callable[[str], str] = str.lower) -> Iterator[str]:
+    first: dict[str, str] = {}
+    for path, text in texts:
+        earlier = first.setdefault(fold(text), path)
+        if earlier != path:
+            yield f"{path}: the same as {earlier}"
+
+
+def _listeners(sip: _Table) -> Iterator[tuple[str, str]]:
+    for path, url in chain(_texts([sip], "listen"), _texts(_tables([sip], "listen"), "url")):
+        try:
+            scheme, host, port = split_listen_url(url)
+        except ValueError:
+            continue
+        if port:
+            yield path, f"{scheme}://{join_host_port(host, port)}"
+
+
+def _expires_out_of_order(sip: _Table) -> Iterator[str]:
+    path, table = sip
+    names = ("min_expires", "default_expires", "max_expires")
+    try:
+        low, default, high = (int(str(table.get(name, SipConfig.model_fields[name].default))) for name in names)
+    except ValueError:
+        return
+    if not low <= default <= high:
+        yield f"{path}.default_expires: {default} is not between min_expires {low} and max_expires {high}"

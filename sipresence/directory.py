@@ -1,0 +1,184 @@
+"""The directory: accounts with their users, devices and lists, and which lamp belongs to whom.
+
+A lamp is a resource, `user@realm`. A device's lamp is its presence id, else its SIP user name, and never its owner's; a
+user's lamps are its presence id, else those of all its devices. Of a presence id only the text before `@` counts: the
+realm is the account's.
+
+All of it is configuration, constant while the server runs: the look-ups are dictionaries, built once. Who may say that
+something is his (digest, sessions) is decided elsewhere; here are only the secrets to decide it with, and they do not
+appear in a `repr`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hmac import compare_digest
+
+from sipresence.errors import UnknownAccount, UnknownDevice, UnknownUser
+from sipresence.names import AccountId, ResourceId, resource_id
+
+
+@dataclass(slots=True, frozen=True)
+class Device:
+    """A phone. `owner_id` is the id of a user of the same account."""
+
+    id: str
+    name: str
+    owner_id: str | None
+    presence_id: str | None
+    sip_username: str
+    sip_password: str = field(repr=False)
+
+
+@dataclass(slots=True, frozen=True)
+class User:
+    """A person. With `username` and `password` she can log in to the admin API."""
+
+    id: str
+    username: str | None
+    password: str | None = field(repr=False)
+    presence_id: str | None
+
+
+@dataclass(slots=True, frozen=True)
+class ListMember:
+    """One lamp of a list, and the text beside it."""
+
+    resource: str
+    label: str
+
+
+@dataclass(slots=True, frozen=True)
+class ResourceList:
+    """A resource list (RFC 4662): many lamps under one address."""
+
+    name: str
+    members: tuple[ListMember, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Account:
+    """A tenant. `realm` is its SIP domain, in lower case; `aliases` are further host parts that mean it."""
+
+    id: AccountId
+    name: str
+    realm: str
+    aliases: tuple[str, ...]
+    api_key: str | None = field(repr=False)
+    tokens: tuple[str, ...] = field(repr=False)
+    users: tuple[User, ...]
+    devices: tuple[Device, ...]
+    lists: tuple[ResourceList, ...]
+
+
+class Directory:
+    """Who and what there is, by id, by host and by token."""
+
+    __slots__ = ("_accounts", "_by_host", "_by_id", "_device_lamps", "_known", "_lamps", "_tokens", "_user_lamps")
+
+    def __init__(self, accounts: Sequence[Account]) -> None:
+        self._accounts = tuple(accounts)
+        self._by_id = {account.id: account for account in accounts}
+        self._by_host = {host.lower(): account for account in accounts for host in (account.realm, *account.aliases)}
+        self._tokens = tuple((_comparable(token), account.id) for account in accounts for token in account.tokens)
+        self._device_lamps = {
+            (account.id, device.id): _device_lamp(account, device) for account in accounts for device in account.devices
+        }
+        self._user_lamps = {
+            (account.id, user.id): _user_lamps(account, user) for account in accounts for user in account.users
+        }
+        self._lamps = {account.id: tuple(dict.fromkeys(_all_lamps(account))) for account in accounts}
+        self._known = frozenset(lamp for lamps in self._lamps.values() for lamp in lamps) | frozenset(
+            _lamp(entry.name, account) for account in accounts for entry in account.lists
+        )
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """All accounts, in the order of the configuration."""
+        return self._accounts
+
+    @property
+    def sole_account(self) -> Account | None:
+        """The account, where there is exactly one: any host is then this one's."""
+        return self._accounts[0] if len(self._accounts) == 1 else None
+
+    def account(self, account_id: AccountId) -> Account:
+        """Return the account of this id. Raises UnknownAccount."""
+        try:
+            return self._by_id[account_id]
+        except KeyError:
+            raise UnknownAccount(account_id) from None
+
+    def account_by_host(self, host: str) -> Account | None:
+        """Return the account that the host part of a URI means: its realm or an alias, in any case, without port."""
+        return self._by_host.get(host.lower())
+
+    def account_by_token(self, token: str) -> AccountId | None:
+        """Return the account that a static admin token opens.
+
+        Every token of every account is compared, in constant time, whichever matches: how long the answer takes tells
+        a guesser nothing of the tokens but their number and lengths.
+        """
+        offered = _comparable(token)
+        found = None
+        for known, account_id in self._tokens:
+            if compare_digest(known, offered):
+                found = account_id
+        return found
+
+    def device_lamp(self, account_id: AccountId, device_id: str) -> ResourceId:
+        """Return the lamp of a device. Raises UnknownDevice, also where there is no such account."""
+        try:
+            return self._device_lamps[account_id, device_id]
+        except KeyError:
+            raise UnknownDevice(device_id) from None
+
+    def user_lamps(self, account_id: AccountId, user_id: str) -> tuple[ResourceId, ...]:
+        """Return the lamps of a user, at least one. Raises UnknownUser, also for a user that owns none."""
+        lamps = self._user_lamps.get((account_id, user_id))
+        if not lamps:
+            raise UnknownUser(user_id)
+        return lamps
+
+    def knows(self, resource: ResourceId) -> bool:
+        """Whether the resource is the lamp of a device or user, a member of a list, or a list itself."""
+        return resource in self._known
+
+    def lamps(self, account_id: AccountId) -> tuple[ResourceId, ...]:
+        """Return every lamp of the account once: users', devices', members of lists, as configured.
+
+        Raises UnknownAccount.
+        """
+        try:
+            return self._lamps[account_id]
+        except KeyError:
+            raise UnknownAccount(account_id) from None
+
+
+def _lamp(text: str, account: Account) -> ResourceId:
+    return resource_id(text.partition("@")[0], account.realm)
+
+
+def _device_lamp(account: Account, device: Device) -> ResourceId:
+    return _lamp(device.presence_id or device.sip_username, account)
+
+
+def _user_lamps(account: Account, user: User) -> tuple[ResourceId, ...]:
+    if user.presence_id:
+        return (_lamp(user.presence_id, account),)
+    owned = (_device_lamp(account, device) for device in account.devices if device.owner_id == user.id)
+    return tuple(dict.fromkeys(owned))
+
+
+def _all_lamps(account: Account) -> Iterator[ResourceId]:
+    for user in account.users:
+        yield from _user_lamps(account, user)
+    for device in account.devices:
+        yield _device_lamp(account, device)
+    for entry in account.lists:
+        for member in entry.members:
+            yield _lamp(member.resource, account)
+
+
+def _comparable(token: str) -> bytes:
+    # compare_digest takes only ASCII as str; a header that was no UTF-8 arrives with surrogates, which must not raise.
+    return token.encode(errors="surrogatepass")

@@ -1,0 +1,85 @@
+"""Every way to be wrong, one class each.
+
+SipresenceError
+├── ConfigError            the operator's file or environment; carries every finding at once
+├── MalformedMessage       bytes that are no SIP message; carries the status RFC 3261 allows for an answer
+├── SipError               a request that is refused; carries its status and header lines
+├── NotFound               the API names something the directory does not hold
+│   ├── UnknownAccount
+│   ├── UnknownDevice
+│   └── UnknownUser
+├── InvalidExtension       the API names an extension that cannot be one
+├── StoreError             the store could not commit
+│   └── StoreUnusable      the store cannot be opened: the server does not start
+├── ListenError            a port is in use or an address is not ours: the server does not start
+├── ApiUnreachable         a command finds no server behind its --url
+└── ApiRefused             the server refuses what a command asks for
+"""
+
+from collections.abc import Sequence
+
+
+class SipresenceError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class ConfigError(SipresenceError):
+    """The configuration is wrong; `findings` has one line per error, each with its key or line."""
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        super().__init__("; ".join(findings))
+        self.findings = tuple(findings)
+
+
+class MalformedMessage(SipresenceError):
+    """Bytes that are not the SIP message they claim to be."""
+
+
+class SipError(SipresenceError):
+    """A SIP request is refused with `status`; `headers` are complete lines, each ended by CRLF."""
+
+    def __init__(self, status: int, headers: str = "", reason: str = "") -> None:
+        super().__init__(reason or str(status))
+        self.status = status
+        self.headers = headers
+        self.reason = reason
+
+
+class NotFound(SipresenceError):
+    """The directory has no object of this id; `args[0]` is the id."""
+
+
+class UnknownAccount(NotFound):
+    """No such account."""
+
+
+class UnknownDevice(NotFound):
+    """No such device in the account."""
+
+
+class UnknownUser(NotFound):
+    """No such user in the account, or one that owns no lamp."""
+
+
+class InvalidExtension(SipresenceError):
+    """Text that cannot be the user part of a watched address; `args[0]` is the text."""
+
+
+class StoreError(SipresenceError):
+    """A transaction failed; nothing of it was kept."""
+
+
+class StoreUnusable(StoreError):
+    """The store cannot be opened; the message is one line for the operator."""
+
+
+class ListenError(SipresenceError):
+    """A listener cannot be opened; the message is one line for the operator and names the address."""
+
+
+class ApiUnreachable(SipresenceError):
+    """No admin API answers at the URL; the message is one line for the operator and names it."""
+
+
+class ApiRefused(SipresenceError):
+    """The admin API answered with an error; the message is one line for the operator."""

@@ -1,0 +1,142 @@
+"""What a SUBSCRIBE asks for (RFC 6665 section 4.2.1), and what it is told when it is granted.
+
+Reading refuses in a fixed order: 489 (or 481 inside a dialog), 400, 406, 423. Writing makes the row of a new
+subscription, or the next row of a refreshed one.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sipresence.errors import MalformedMessage, SipError
+from sipresence.events import dialog_info
+from sipresence.events.effects import Respond
+from sipresence.events.record import SubscriptionRecord
+from sipresence.events.subscription import BLOCK, Subscription
+from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
+from sipresence.sip.dialog import is_direct, remote_target, route_set
+from sipresence.sip.headers import Event, accepts, parse_event, parse_name_addr, parse_seconds
+from sipresence.sip.message import Request
+from sipresence.sip.uri import join_host_port, parse_uri
+
+PACKAGE = "dialog"
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """Seconds that a subscription may last: at least, when it does not say, at most."""
+
+    min_expires: int = 60
+    default_expires: int = 3600
+    max_expires: int = 7200
+
+
+class Watched(NamedTuple):
+    """What an initial SUBSCRIBE asks to watch, as the directory understood it."""
+
+    account: AccountId
+    resource: ResourceId
+    entity: str
+
+
+class Asked(NamedTuple):
+    """What the headers ask for, once nothing in them is wrong. `contact` is "" where a refresh has none."""
+
+    contact: str
+    routes: str
+    expires: int
+
+
+def read_package(request: Request) -> Event:
+    """Read the Event header of an initial request. Raises SipError 489."""
+    event = parse_event(request.get("event") or "")
+    if event.package != PACKAGE:
+        raise SipError(489, f"Allow-Events: {PACKAGE}\r\n")
+    return event
+
+
+def read(request: Request, limits: Limits) -> Asked:
+    """Read what the request asks for. Raises SipError 400, 406, 416 and 423."""
+    try:
+        contact, routes = remote_target(request), route_set(request)
+        expires = request.get("expires")
+        asked = limits.default_expires if expires is None else parse_seconds(expires)
+    except MalformedMessage as error:
+        raise SipError(400, reason=f"Malformed: {error}") from None
+    if not accepts(request.all("accept"), dialog_info.CONTENT_TYPE):
+        raise SipError(406, f"Accept: {dialog_info.CONTENT_TYPE}\r\n")
+    if 0 < asked < limits.min_expires:
+        # RFC 6665 section 4.2.1.1: "the notifier MUST include a Min-Expires header field in a 423 response".
+        raise SipError(423, f"Min-Expires: {limits.min_expires}\r\n")
+    return Asked(contact, routes, min(asked, limits.max_expires))
+
+
+def same_dialog(record: SubscriptionRecord, request: Request) -> bool:
+    """Whether a request is in the dialog of this subscription, and about it.
+
+    A dialog carries one subscription: another package or Event id in it is unknown (481).
+    """
+    event = parse_event(request.get("event") or "")
+    return (
+        record.call_id == request.call_id
+        and record.remote_tag == request.from_tag
+        and record.event == event.package
+        and record.event_id == event.id
+    )
+
+
+def new_record(
+    ident: SubscriptionId, request: Request, watched: Watched, asked: Asked, *, event: Event, tag: str, now: float
+) -> SubscriptionRecord:
+    """The row of a new subscription. First ceilings differ, so that a fan-out does not raise them all at once."""
+    flow = request.flow
+    ceiling = BLOCK + ident % BLOCK
+    return SubscriptionRecord(
+        id=ident, account=watched.account, resource=watched.resource, event=event.package, event_id=event.id,
+        call_id=CallId(request.call_id), local_tag=tag, remote_tag=request.from_tag,
+        local_address=request.get("to") or "", remote_address=request.get("from") or "", entity=watched.entity,
+        contact=asked.contact, route_set=asked.routes, transport=flow.transport, listener=flow.listener,
+        source_host=flow.host, source_port=flow.port, local=flow.local, direct=int(is_direct(request)),
+        accept=", ".join(request.all("accept")), user_agent=request.get("user-agent") or "", authenticated_user="",
+        subscribe_cseq=request.cseq, subscribe_event=request.get("event") or "", expires=asked.expires,
+        subscribed_at=now, expires_at=now + asked.expires, cseq_ceiling=ceiling, version_ceiling=ceiling,
+    )  # fmt: skip
+
+
+def renewed_record(
+    subscription: Subscription, request: Request, asked: Asked, *, initial: bool, now: float
+) -> SubscriptionRecord:
+    """The next row of a subscription. A refresh may move its target, only an initial request its route set."""
+    old, flow = subscription.record, request.flow
+    ceiling = BLOCK + old.id % BLOCK
+    return old._replace(
+        contact=asked.contact or old.contact, route_set=asked.routes if initial else old.route_set,
+        transport=flow.transport, listener=flow.listener, source_host=flow.host, source_port=flow.port,
+        local=flow.local, direct=int(is_direct(request)), accept=", ".join(request.all("accept")),
+        user_agent=request.get("user-agent") or "", subscribe_cseq=request.cseq,
+        subscribe_event=request.get("event") or "", expires=asked.expires, subscribed_at=now,
+        expires_at=now + asked.expires,
+        cseq_ceiling=max(old.cseq_ceiling, subscription.cseq + ceiling),
+        version_ceiling=max(old.version_ceiling, subscription.version + ceiling),
+    )  # fmt: skip
+
+
+def granted(request: Request, *, tag: str, expires: int) -> Respond:
+    """The 200 of a SUBSCRIBE (never 202: RFC 6665 section 8.3.1). Record-Route is copied (RFC 3261 section 12.1.1)."""
+    routes = "".join(f"Record-Route: {route}\r\n" for route in request.all("record-route"))
+    headers = f"{routes}Contact: <{request.flow.contact}>\r\nExpires: {expires}\r\nAllow-Events: {PACKAGE}\r\n"
+    return Respond(request, 200, tag, headers)
+
+
+def entity_of(request: Request) -> str:
+    """The watched address as the subscriber wrote it, `sip:user@host`: no port, no parameters (phones.md 36).
+
+    That is the To where it names the same user as the Request-URI, whose host a proxy may have rewritten on the way.
+    """
+    asked = parse_uri(request.uri)
+    try:
+        written = parse_uri(parse_name_addr(request.get("to") or "").uri)
+    except (MalformedMessage, SipError):
+        written = asked  # a tel: URI, say
+    if written.user.lower() != asked.user.lower():
+        written = asked
+    return f"sip:{written.user.partition(':')[0]}@{join_host_port(written.host, 0)}"

@@ -1,0 +1,157 @@
+"""The outbox: the only executor of effects, and how order, commit and a busy loop live together.
+
+Writes gather in the open batch, which goes to the store at the end of a turn's reads; one batch is in flight. All other
+effects run at once while no write is open or in flight; otherwise they are held with the open batch and released, in
+order, at its commit: nothing leaves before the commit of everything decided before it.
+
+At a commit its state changes are delivered first, then what was held is released: answers at once, NOTIFYs into one
+lane that is emptied a slice per turn of the loop, so that an answer never waits behind a fan-out of 10,000. If a commit
+fails, each held success becomes 500 with Retry-After, and whoever decided the write hears of it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from sipresence.errors import StoreError
+from sipresence.events.effects import Effect, Forget, Notify, Respond, Save, SaveState, SendNotify, Write
+from sipresence.names import SubscriptionId
+from sipresence.ports import Clock, Endpoint, StateBus, SubscriptionStore
+
+SLICE = 256  # NOTIFYs sent per turn of the loop
+RETRY_AFTER = 5  # s told to a phone whose request could not be committed
+
+_WRITES = (Save, Forget, SaveState)
+
+Committed: TypeAlias = Callable[[StoreError | None], None]
+"""Called once everything decided before it is committed, or with why it was not."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    writes: list[Write] = field(default_factory=list)
+    held: list[Respond | SendNotify | Committed] = field(default_factory=list)
+
+
+class Outbox:
+    """Executes effects. `not_saved` hears of each write that failed."""
+
+    def __init__(
+        self,
+        *,
+        store: SubscriptionStore,
+        bus: StateBus,
+        endpoint: Endpoint,
+        clock: Clock,
+        not_saved: Callable[[Write], None],
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._endpoint = endpoint
+        self._clock = clock
+        self._not_saved = not_saved
+        self._open = _Batch()
+        self._in_flight: _Batch | None = None
+        self._releasing = False
+        self._unforgotten: list[Forget] = []  # deletions that failed: they go with the next batch
+        self._lane: deque[Notify] = deque()
+        self._draining = False
+        self.commits_failed = 0
+
+    def add(self, effects: Sequence[Effect]) -> None:
+        """Execute effects in order: now, or when the writes before them are committed."""
+        for effect in effects:
+            if isinstance(effect, _WRITES):
+                self._open.writes.append(effect)
+            else:
+                self._run_or_hold(effect)
+
+    def when_committed(self, callback: Committed) -> None:
+        """Call back once everything added so far is committed."""
+        self._run_or_hold(callback)
+
+    def flush(self) -> None:
+        """The turn's reads are over: send the open batch to the store, unless one is under way."""
+        if self._in_flight is None and self._open.writes and not self._releasing:
+            batch, self._open = self._open, _Batch()
+            if self._unforgotten:
+                batch.writes, self._unforgotten = [*self._unforgotten, *batch.writes], []
+            self._in_flight = batch
+            self._store.submit(batch.writes, lambda error: self._finish(batch, error))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits: no write, no commit, no NOTIFY in the lane."""
+        return self._in_flight is None and not self._open.writes and not self._lane
+
+    def _run_or_hold(self, effect: Respond | SendNotify | Committed) -> None:
+        if self._in_flight is not None or self._open.writes or self._open.held:
+            self._open.held.append(effect)
+        else:
+            self._run(effect)
+
+    def _run(self, effect: Respond | SendNotify | Committed) -> None:
+        if isinstance(effect, SendNotify):
+            self._lane.append(effect.notify)
+            if not self._draining:
+                self._draining = True
+                self._clock.call_soon(self._drain)
+        elif isinstance(effect, Respond):
+            self._endpoint.respond(effect)
+        else:
+            effect(None)
+
+    def _drain(self) -> None:
+        """Send one slice of the NOTIFY lane, and come back for the next after the loop has read what arrived."""
+        lane, send = self._lane, self._endpoint.send
+        for _ in range(min(SLICE, len(lane))):
+            send(lane.popleft())
+        self._draining = bool(lane)
+        if lane:
+            self._clock.call_soon(self._drain)
+
+    def _finish(self, batch: _Batch, error: StoreError | None) -> None:
+        """The batch is committed, or is not: release what it held, then see to what has gathered meanwhile."""
+        self._in_flight = None
+        self._releasing = True
+        if error is None:
+            for write in batch.writes:
+                if isinstance(write, SaveState):
+                    self._bus.publish(write.change)
+            for effect in batch.held:
+                self._run(effect)
+        else:
+            self._fail(batch, error)
+        self._releasing = False
+        if self._open.writes:
+            self.flush()
+            return
+        held, self._open.held = self._open.held, []
+        for effect in held:
+            self._run_or_hold(effect)
+
+    def _fail(self, batch: _Batch, error: StoreError) -> None:
+        self.commits_failed += 1
+        never_existed: set[SubscriptionId] = set()
+        for write in reversed(batch.writes):  # the last one first: each gives back what was before it
+            if isinstance(write, Forget):
+                self._unforgotten.append(write)  # it has ended all the same; its row must go
+                continue
+            if isinstance(write, Save) and write.previous is None:
+                never_existed.add(write.record.id)
+            self._not_saved(write)
+        for effect in batch.held:
+            if isinstance(effect, Respond):
+                self._endpoint.respond(_refusal(effect))
+            elif not isinstance(effect, SendNotify):
+                effect(error)
+            elif effect.notify.id not in never_existed:
+                self._run(effect)
+
+
+def _refusal(answer: Respond) -> Respond:
+    """What a held answer becomes when its commit failed: a success is none any more."""
+    if answer.status >= 300:
+        return answer
+    return Respond(answer.request, 500, answer.to_tag, f"Retry-After: {RETRY_AFTER}\r\n")

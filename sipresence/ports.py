@@ -1,0 +1,66 @@
+"""The edges that the service talks to, as Protocols: what remembers, what spreads, what sends, what keeps time.
+
+All but `SubscriptionStore.load` are plain calls that return at once; what comes of them arrives by callback on the
+loop, in order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sipresence.errors import StoreError
+from sipresence.events.effects import Notify, Respond, Write
+from sipresence.events.record import SubscriptionRecord
+from sipresence.events.resource import StateChange
+
+
+@dataclass(slots=True, frozen=True)
+class Loaded:
+    """Everything a store remembers. `tag_key` is the secret of the local tags: 32 bytes, made once."""
+
+    subscriptions: Sequence[SubscriptionRecord]
+    states: Sequence[StateChange]
+    tag_key: bytes
+
+
+class SubscriptionStore(Protocol):
+    """What remembers subscriptions and states."""
+
+    async def load(self) -> Loaded:
+        """Open the store and read all of it, once, at start. Raises StoreUnusable."""
+
+    def submit(self, writes: Sequence[Write], done: Callable[[StoreError | None], None]) -> None:
+        """Commit all `writes`, in order, or none; then call `done` on the loop."""
+
+    async def close(self) -> None:
+        """Finish what was submitted and release the store."""
+
+
+class StateBus(Protocol):
+    """What spreads committed state changes to every node, this one included."""
+
+    def publish(self, change: StateChange) -> None:
+        """Deliver a committed change to the service, in the order of commits."""
+
+
+class Endpoint(Protocol):
+    """What speaks SIP on the wire."""
+
+    def respond(self, response: Respond) -> None:
+        """Send the answer, and repeat it for each retransmission of its request."""
+
+    def send(self, notify: Notify) -> None:
+        """Send a NOTIFY in a client transaction; an older one of the same subscription is abandoned."""
+
+
+class Clock(Protocol):
+    """What keeps time: Unix seconds that no clock step moves."""
+
+    def now(self) -> float:
+        """Unix time at start + monotonic time since."""
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the next turn of the loop."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back at `when`, in a later turn of the loop; return what cancels it."""

@@ -1,0 +1,87 @@
+"""The dialog that carries a subscription, seen from the notifier (RFC 3261 section 12, RFC 6665 section 4.4).
+
+Route set, remote target and where a request in the dialog goes. The order, and why: the route set, if the SUBSCRIBE was
+record-routed; the dialog's live connection; the source address, for a phone behind a NAT that wrote its private address
+into Contact; the Contact.
+"""
+
+from typing import NamedTuple
+
+from sipresence.errors import MalformedMessage
+from sipresence.sip.flow import Flow, Hop
+from sipresence.sip.headers import parse_name_addr, split_list
+from sipresence.sip.message import Request
+from sipresence.sip.uri import is_private, parse_uri
+
+
+class DialogKey(NamedTuple):
+    """What names a dialog before it has a local tag: the same SUBSCRIBE gives the same tag, after a restart too."""
+
+    account: str
+    resource: str
+    call_id: str
+    from_tag: str
+    event: str
+    event_id: str
+
+
+class Targeting(NamedTuple):
+    """Request-URI, Route value ("" without) and next hop of a request in the dialog."""
+
+    request_uri: str
+    route: str
+    hop: Hop
+
+
+def remote_target(request: Request) -> str:
+    """The Contact URI of a dialog-forming or target-refresh request, "" without. Raises MalformedMessage, SipError."""
+    value = request.get("contact")
+    if value is None:
+        return ""
+    contact = parse_name_addr(split_list(value)[0])
+    if not parse_uri(contact.uri).host:
+        raise MalformedMessage("a Contact without host")
+    return contact.uri
+
+
+def route_set(request: Request) -> str:
+    """The route set of the server side: the Record-Route URIs "taken in order" (section 12.1.1)."""
+    routes = [route for value in request.all("record-route") for route in split_list(value)]
+    for route in routes:
+        parse_uri(parse_name_addr(route).uri)
+    return ", ".join(routes)
+
+
+def is_direct(request: Request) -> bool:
+    """Whether the request came without a proxy between."""
+    return len(request.all("via")) == 1 and request.get("record-route") is None
+
+
+def targeting(*, contact: str, routes: str, flow: Flow, direct: bool) -> Targeting:
+    """Say how a request in the dialog is addressed and where it goes (RFC 3261 section 12.2.1.1 and 8.1.2)."""
+    if routes:
+        return _along(split_list(routes), contact=contact, flow=flow)
+    uri = parse_uri(contact)
+    if flow.reliable:
+        # A Contact that names no transport, or another one, does not take the NOTIFY off the connection (phones.md 34).
+        hop = Hop(flow, flow.transport, uri.host, uri.port or 5060, prefer_flow=True)
+        return Targeting(contact, "", hop)
+    if direct and uri.host != flow.host and is_private(uri.host):
+        # phones.md 27: Yealink and others behind a NAT, without STUN.
+        return Targeting(contact, "", Hop(flow, flow.transport))
+    return Targeting(contact, "", _to(contact, flow=flow, fallback=direct))
+
+
+def _along(routes: list[str], *, contact: str, flow: Flow) -> Targeting:
+    first = parse_name_addr(routes[0]).uri
+    if parse_uri(first).param("lr") is not None:
+        return Targeting(contact, ", ".join(routes), _to(first, flow=flow, fallback=False))
+    # A strict router: "MUST place the first URI from the route set into the Request-URI … then place the remote target
+    # URI into the Route header field as the last value".
+    return Targeting(first, ", ".join([*routes[1:], f"<{contact}>"]), _to(first, flow=flow, fallback=False))
+
+
+def _to(text: str, *, flow: Flow, fallback: bool) -> Hop:
+    uri = parse_uri(text)
+    host = uri.param("maddr") or uri.host
+    return Hop(flow, uri.transport or "UDP", host, uri.port or 5060, fallback=fallback)

@@ -1,0 +1,75 @@
+"""Cutting a byte stream into SIP messages (RFC 3261 section 18.3, RFC 5626 section 3.5.1).
+
+On a stream every message must say Content-Length; what is between messages may be CRLFs: a double one is a keep-alive
+ping, which is answered with a single one. Bytes come in any portions; what is incomplete waits, within bounds.
+"""
+
+from sipresence.errors import MalformedMessage
+from sipresence.sip.message import MAX_HEAD_BYTES
+
+MAX_BODY_BYTES = 65_536
+PONG = b"\r\n"
+
+
+class StreamFramer:
+    """One per connection. `pings` counts the keep-alives seen since it was last read."""
+
+    __slots__ = ("_buffer", "pings")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self.pings = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether half a message waits for its rest."""
+        return bool(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take in bytes; return the messages that are now complete.
+
+        Raises MalformedMessage when the stream cannot be followed any longer; the connection is of no use then.
+        """
+        self._buffer += data
+        messages: list[bytes] = []
+        while message := self._next():
+            messages.append(message)
+        return messages
+
+    def _next(self) -> bytes | None:
+        buffer = self._buffer
+        self._skip_keepalives()
+        end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4)
+        if end < 0:
+            if len(buffer) > MAX_HEAD_BYTES:
+                raise MalformedMessage("headers too long")
+            return None
+        size = end + 4 + _content_length(bytes(buffer[:end]))
+        if len(buffer) < size:
+            return None
+        message = bytes(buffer[:size])
+        del buffer[:size]
+        return message
+
+    def _skip_keepalives(self) -> None:
+        buffer = self._buffer
+        while buffer[:4] == b"\r\n\r\n":
+            del buffer[:4]
+            self.pings += 1
+        if buffer[:2] == b"\r\n" and len(buffer) > 2 and buffer[2:3] != b"\r":
+            del buffer[:2]  # a single CRLF before a message, or a pong
+
+
+def _content_length(head: bytes) -> int:
+    """The body's size. Two different ones, or none, would let the sender and us disagree on where a message ends."""
+    lengths = {
+        value.strip()
+        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        if name.strip().lower() in (b"content-length", b"l")
+    }
+    if len(lengths) != 1:
+        raise MalformedMessage("a message on a stream without one Content-Length")
+    digits = lengths.pop()
+    if not digits.isdigit() or len(digits) > 6 or int(digits) > MAX_BODY_BYTES:
+        raise MalformedMessage("a Content-Length out of bounds")
+    return int(digits)

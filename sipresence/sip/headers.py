@@ -1,0 +1,207 @@
+"""Header values (RFC 3261 section 20 and 25), parsed only when somebody asks for one.
+
+Each function takes the text of one header field value and raises MalformedMessage where the grammar is broken in a way
+that matters. Fast paths come first: most values have neither quotes nor commas.
+"""
+
+from typing import NamedTuple
+
+from sipresence.errors import MalformedMessage
+
+MAX_CSEQ = 2**31 - 1
+
+
+def split_list(value: str) -> list[str]:
+    """Split at the commas that are outside quoted strings and angle brackets (section 7.3.1)."""
+    if "," not in value:
+        return [value.strip()]
+    parts: list[str] = []
+    start = depth = 0
+    quoted = escaped = False
+    for index, char in enumerate(value):
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped = char == "\\"
+            quoted = char != '"'
+        elif char == '"':
+            quoted = True
+        elif char == "<":
+            depth += 1
+        elif char == ">":
+            depth -= 1
+        elif char == "," and depth <= 0:
+            parts.append(value[start:index].strip())
+            start = index + 1
+    parts.append(value[start:].strip())
+    return [part for part in parts if part]
+
+
+class NameAddr(NamedTuple):
+    """`[display-name] <uri>;params`. `params` starts with `;` or is empty."""
+
+    uri: str
+    params: str
+
+    @property
+    def tag(self) -> str:
+        return parameter(self.params, "tag") or ""
+
+
+def parse_name_addr(value: str) -> NameAddr:
+    """Split a From, To, Contact, Route or Record-Route value."""
+    rest = _after_quoted_string(value) if value.startswith('"') else value
+    opening = rest.find("<")
+    if opening < 0:
+        # addr-spec form: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
+        # header-parameters, not URI parameters" (section 20).
+        uri, semicolon, params = rest.partition(";")
+        return NameAddr(_uri(uri), semicolon + params)
+    closing = rest.find(">", opening)
+    if closing < 0:
+        raise MalformedMessage("an address without its closing bracket")
+    params = rest[closing + 1 :].strip()
+    if params and not params.startswith(";"):
+        raise MalformedMessage("text after an address")
+    return NameAddr(_uri(rest[opening + 1 : closing]), params)
+
+
+def _uri(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise MalformedMessage("an empty address")
+    return text
+
+
+def _after_quoted_string(value: str) -> str:
+    index = 1
+    while index < len(value):
+        if value[index] == "\\":
+            index += 2
+            continue
+        if value[index] == '"':
+            return value[index + 1 :]
+        index += 1
+    raise MalformedMessage("a quoted string without its end")
+
+
+def parameter(params: str, name: str) -> str | None:
+    """Return the value of a `;name=value` parameter (`""` for a flag), or None. `name` in lower case."""
+    if not params:
+        return None
+    for part in params.split(";"):
+        key, _, value = part.partition("=")
+        if key.strip().lower() == name:
+            return value.strip()
+    return None
+
+
+class Via(NamedTuple):
+    """The top Via: what a transaction is matched by, and where its response goes."""
+
+    transport: str
+    sent_by: str
+    branch: str
+    rport: bool
+    stamped: str  # the value with received and rport filled in
+
+
+def parse_via(value: str, *, host: str, port: int) -> Via:
+    """Parse the topmost Via value, and stamp it with the source address it came from.
+
+    RFC 3581 section 4: with an `rport` the server sets its value to the source port, and adds `received` always;
+    RFC 3261 section 18.2.1: without, `received` is added when the sent-by host differs from the source.
+    """
+    sent, *params = value.split(";")
+    protocol, _, sent_by = sent.strip().rpartition(" ")
+    name, _, transport = protocol.replace(" ", "").rpartition("/")
+    if name.upper() != "SIP/2.0" or not sent_by:
+        raise MalformedMessage("a malformed Via")
+    branch, rport = "", False
+    kept = [sent]
+    for param in params:
+        key, _, text = param.partition("=")
+        key = key.strip().lower()
+        if key == "branch":
+            branch = text.strip()
+        elif key == "rport":
+            rport = True
+            continue
+        elif key == "received":
+            continue  # ours to say, not the sender's
+        kept.append(param)
+    if rport:
+        kept.append(f"rport={port}")
+    if rport or _host_of(sent_by) != host:
+        kept.append(f"received={host}")
+    return Via(transport.upper(), sent_by, branch, rport, ";".join(kept))
+
+
+def _host_of(sent_by: str) -> str:
+    if sent_by.startswith("["):
+        return sent_by[1:].partition("]")[0]
+    return sent_by.partition(":")[0]
+
+
+class CSeq(NamedTuple):
+    number: int
+    method: str
+
+
+def parse_cseq(value: str) -> CSeq:
+    """Parse a CSeq; "MUST be expressible as a 32-bit unsigned integer and MUST be less than 2**31" (8.1.1.5)."""
+    number, _, method = value.partition(" ")
+    return CSeq(parse_number(number, limit=MAX_CSEQ), method.strip())
+
+
+def parse_number(value: str, *, limit: int) -> int:
+    """Parse 1*DIGIT up to `limit`."""
+    value = value.strip()
+    if not (value.isascii() and value.isdigit()) or len(value) > 20:
+        raise MalformedMessage("a number that is none")
+    number = int(value)
+    if number > limit:
+        raise MalformedMessage("a number too large")
+    return number
+
+
+def parse_seconds(value: str) -> int:
+    """Parse delta-seconds; RFC 3261 section 20.19 has them below 2**32, larger ones count as that."""
+    value = value.strip()
+    if not (value.isascii() and value.isdigit()):
+        raise MalformedMessage("Expires is no number")
+    return int(value) if len(value) <= 10 else 2**32 - 1
+
+
+class Event(NamedTuple):
+    """An Event header: the package, and the id that tells subscriptions apart (RFC 6665 section 8.2.1)."""
+
+    package: str
+    id: str
+
+
+def parse_event(value: str) -> Event:
+    """Parse an Event value; further parameters (`dialog;sla`) are tolerated (phones.md 32)."""
+    package, semicolon, params = value.partition(";")
+    return Event(package.strip(), (parameter(params, "id") or "") if semicolon else "")
+
+
+def accepts(values: list[str], content_type: str) -> bool:
+    """Whether Accept admits `content_type` (section 20.1). No header means the default, an empty one nothing."""
+    if not values:
+        return True
+    main = content_type.partition("/")[0]
+    best, wanted = 0, False
+    for item in (part for value in values for part in split_list(value)):
+        media, _, params = item.partition(";")
+        precision = {content_type: 3, f"{main}/*": 2, "*/*": 1}.get(media.strip().lower(), 0)
+        if precision > best:
+            best, wanted = precision, _quality(params) > 0
+    return wanted
+
+
+def _quality(params: str) -> float:
+    try:
+        return float(parameter(params, "q") or 1)
+    except ValueError:
+        return 1.0

@@ -1,0 +1,182 @@
+"""A real `sipresence serve` process: on free ports, with a configuration of its own, and a log that must stay clean.
+
+The account is that of the demo office. A server can be stopped with SIGTERM, or killed, and started again: with the
+same configuration, so on the same ports and with the same database.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TOKEN = "demo-token"
+REALM = "office.example.com"
+MIN_EXPIRES = 2  # s; with 1 no interval would be too brief, as 0 ends a subscription
+START_S = 20.0
+STOP_S = 20.0
+
+Setting = str | int | bool | Sequence[str]
+
+_TROUBLE = re.compile(
+    r'Traceback|"level": ?"(error|critical)"|\[(error|critical) *\]|^(ERROR|CRITICAL)\b', re.MULTILINE
+)
+
+
+class Server:
+    """One server in `folder`, which holds its configuration, its database and its log.
+
+    `sip` are further keys of the configuration's [sip] table. With the host 0.0.0.0 other hosts reach it, too.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        store: str = "sqlite:presence.db",
+        sip: Mapping[str, Setting] | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._host = host
+        self.sip_port = _free_port()
+        self.http_port = _free_port()
+        self.log_file = folder / "server.log"
+        self._config_file = folder / "sipresence.toml"
+        self._config_file.write_text(self._configuration(store, sip or {}))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def sip(self) -> str:
+        """The address of the SIP listeners, UDP and TCP, as host:port."""
+        return f"127.0.0.1:{self.sip_port}"
+
+    @property
+    def url(self) -> str:
+        """Where the HTTP API is."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The running process."""
+        assert self._process is not None, "the server is not running"
+        return self._process
+
+    @property
+    def log(self) -> str:
+        """All that the process, and those before it, wrote to stdout and stderr."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def start(self) -> None:
+        """Start the process and wait until it serves."""
+        assert self._process is None, "the server is running already"
+        command = [sys.executable, "-m", "sipresence", "serve", "--config", str(self._config_file)]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("SIPRESENCE_")}
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
+        deadline = time.monotonic() + START_S
+        while not self._serves():
+            assert self.process.poll() is None, f"the server ended with status {self.process.returncode}:\n{self.log}"
+            assert time.monotonic() < deadline, f"the server does not serve after {START_S} s:\n{self.log}"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End the process in good order: SIGTERM, upon which it must exit with status 0."""
+        status = self._end(signal.SIGTERM)
+        assert status == 0, f"exit status {status} after SIGTERM:\n{self.log}"
+
+    def kill(self) -> None:
+        """End the process with no chance to write anything: kill -9."""
+        self._end(signal.SIGKILL)
+
+    def check_log(self) -> None:
+        """Fail on a traceback or an error in the log."""
+        assert not _TROUBLE.search(self.log), f"errors in the server's log:\n{self.log}"
+
+    def close(self) -> None:
+        """Stop the process if it runs, then check the log."""
+        if self._process is not None:
+            self.stop()
+        self.check_log()
+
+    def _end(self, how: signal.Signals) -> int:
+        process, self._process = self.process, None
+        process.send_signal(how)
+        try:
+            return process.wait(STOP_S)
+        finally:
+            process.kill()  # of no effect once it has ended
+            process.wait()
+
+    def _serves(self) -> bool:
+        """Whether SIP listens and the API answers, which it does once the store is loaded."""
+        request = Request(f"{self.url}/v2/accounts/{ACCOUNT}/presence", headers={"X-Auth-Token": TOKEN})
+        try:
+            with socket.create_connection(("127.0.0.1", self.sip_port), 1), urlopen(request, timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+    def _configuration(self, store: str, sip: Mapping[str, Setting]) -> str:
+        settings: dict[str, Setting] = {
+            "listen": [f"udp://{self._host}:{self.sip_port}", f"tcp://{self._host}:{self.sip_port}"],
+            "min_expires": MIN_EXPIRES,
+            **sip,
+        }
+        account: dict[str, Setting] = {
+            "id": ACCOUNT,
+            "name": "Demo office",
+            "realm": REALM,
+            "aliases": ["127.0.0.1"],
+            "tokens": [TOKEN],
+        }
+        return "\n".join(
+            (
+                *_table("[sip]", settings),
+                *_table("[http]", {"listen": f"{self._host}:{self.http_port}"}),
+                *_table("[store]", {"url": store}),
+                *_table("[log]", {"level": "info", "format": "json"}),
+                *_table("[[accounts]]", account),
+            )
+        )
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    *,
+    store: str = "sqlite:presence.db",
+    sip: Mapping[str, Setting] | None = None,
+    host: str = "127.0.0.1",
+) -> Iterator[Server]:
+    """Start a server; in the end stop it and fail if its log shows an error."""
+    server = Server(folder, store=store, sip=sip, host=host)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def _table(header: str, settings: Mapping[str, Setting]) -> list[str]:
+    """Write a table of TOML, in which strings, numbers, booleans and lists look as in JSON."""
+    return [header, *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
+
+
+def _free_port() -> int:
+    """Find a port that is free for UDP and TCP."""
+    with socket.socket(type=socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        port: int = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        return port

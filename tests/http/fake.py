@@ -1,0 +1,158 @@
+"""A service with one office in it, for the tests of the HTTP dialects: constant answers, and commands on record."""
+
+import hmac
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from sipresence.errors import InvalidExtension, UnknownAccount, UnknownDevice, UnknownUser
+from sipresence.events.record import SubscriptionRecord
+from sipresence.events.resource import DialogState, Lamp
+from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId, resource_id
+
+if TYPE_CHECKING:
+    from sipresence.events.subscription import SubscriptionView
+
+OFFICE = AccountId("0123456789abcdef0123456789abcdef")
+OTHER = AccountId("fedcba9876543210fedcba9876543210")
+DEVICE = "d" * 32
+USER = "a" * 32
+REALM = "office.example.com"
+NOW = 1_700_000_000.0
+
+TOKENS = {"demo-token": OFFICE, "other-token": OTHER}
+REALMS = {OFFICE: REALM, OTHER: "other.example.com"}
+
+
+class View(NamedTuple):
+    """The shape of a SubscriptionView."""
+
+    record: SubscriptionRecord
+    sequence: int = 0
+    version: int = 0
+    reply: int = 0
+    body: str | None = None
+
+
+def record(number: int, extension: str, call_id: str, **fields: object) -> SubscriptionRecord:
+    """A subscription of alice to `extension`, granted 1800 s and subscribed 600 s ago."""
+    plain = SubscriptionRecord(
+        id=SubscriptionId(number),
+        account=OFFICE,
+        resource=resource_id(extension, REALM),
+        event="dialog",
+        event_id="",
+        call_id=CallId(call_id),
+        local_tag=f"local-{number}",
+        remote_tag=f"remote-{number}",
+        local_address=f"<sip:{extension}@{REALM}>",
+        remote_address=f'"<sip:not@this>" <sip:Alice:secret@Office.example.com:5070;transport=udp>;tag=remote-{number}',
+        entity=f"sip:{extension}@{REALM}",
+        contact="sip:alice@192.0.2.10:5060;ob",
+        route_set="",
+        transport="UDP",
+        listener="udp://127.0.0.1:5060",
+        source_host="192.0.2.10",
+        source_port=5060,
+        local="127.0.0.1:5060",
+        direct=1,
+        accept="",
+        user_agent="",
+        authenticated_user="",
+        subscribe_cseq=7,
+        subscribe_event="dialog",
+        expires=1800,
+        subscribed_at=NOW - 600.25,
+        expires_at=NOW + 1199.75,
+        cseq_ceiling=64,
+        version_ceiling=64,
+    )
+    return plain._replace(**fields)  # type: ignore[arg-type]
+
+
+VIEWS = (
+    View(record(1, "101", "first@192.0.2.10")),
+    View(
+        record(2, "101", "second@192.0.2.10", user_agent="Yealink SIP-T46S 66.86.0.15"),
+        sequence=4, version=3, reply=200, body='<?xml version="1.0"?><dialog-info/>',
+    ),
+    View(record(3, "101", "mwi@192.0.2.10", event="message-summary", remote_address="sip:gateway.example.com;tag=x")),
+    View(record(4, "*3101", "forked@192.0.2.10", expires_at=NOW - 5)),
+    View(record(5, "*3101", "forked@192.0.2.10", remote_address="<tel:+15551234>;tag=remote-5")),
+    View(record(6, "*3101", "forked@192.0.2.10", remote_tag="remote-4")),
+    View(record(7, "*3101", "forked@192.0.2.10", remote_tag="remote-4")),
+)  # fmt: skip
+
+LAMPS = {
+    resource_id("101", REALM): Lamp(DialogState.EARLY, NOW - 12.5),
+    resource_id("*3101", REALM): Lamp(DialogState.TERMINATED, 0.0),
+}
+
+
+class FakeDirectory:
+    """Two accounts; the office has a device and a user with two lamps."""
+
+    def account(self, account_id: str) -> object:
+        if account_id not in REALMS:
+            raise UnknownAccount(account_id)
+        return object()
+
+    def account_by_token(self, token: str) -> AccountId | None:
+        return next((owner for known, owner in TOKENS.items() if hmac.compare_digest(known, token)), None)
+
+    def device_lamp(self, account_id: str, device_id: str) -> ResourceId:
+        if (account_id, device_id) != (OFFICE, DEVICE):
+            raise UnknownDevice(device_id)
+        return resource_id("alice-desk", REALM)
+
+    def user_lamps(self, account_id: str, user_id: str) -> tuple[ResourceId, ...]:
+        if (account_id, user_id) != (OFFICE, USER):
+            raise UnknownUser(user_id)
+        return resource_id("101", REALM), resource_id("alice-desk", REALM)
+
+
+class FakeService:
+    """`failure`, where one is set, is raised by every command; `commands` holds those that were accepted."""
+
+    def __init__(self) -> None:
+        self.directory = FakeDirectory()
+        self.node = "blf1.example.com"
+        self.failure: Exception | None = None
+        self.commands: list[list[object]] = []
+
+    def now(self) -> float:
+        return NOW
+
+    def subscriptions(
+        self, account: AccountId, *, resource: ResourceId | None = None, event: str | None = None
+    ) -> Iterator["SubscriptionView | View"]:
+        return (
+            view
+            for view in VIEWS
+            if view.record.account == account
+            and resource in (None, view.record.resource)
+            and event in (None, view.record.event)
+        )
+
+    def lamp(self, resource: ResourceId) -> Lamp:
+        return LAMPS.get(resource, Lamp(DialogState.TERMINATED, 0.0))
+
+    def lamps(self, account: AccountId) -> dict[ResourceId, Lamp]:
+        return dict(LAMPS) if account == OFFICE else {}
+
+    def resource(self, account: AccountId, extension: str) -> ResourceId:
+        if not extension.isprintable() or " " in extension or "@" in extension:
+            raise InvalidExtension(extension)
+        return resource_id(extension, REALMS[account])
+
+    async def set_state(
+        self, account: AccountId, resources: Sequence[ResourceId], state: DialogState, *, expires: int | None = None
+    ) -> None:
+        self._accept("set", account, list(resources), state.value, expires)
+
+    async def reset(self, account: AccountId, resources: Sequence[ResourceId]) -> None:
+        self._accept("reset", account, list(resources))
+
+    def _accept(self, *command: object) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.commands.append(list(command))

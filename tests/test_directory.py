@@ -1,0 +1,236 @@
+"""The directory: whose lamp is whose, which host and which token mean which account."""
+
+import hmac
+from typing import Any
+
+import pytest
+
+from sipresence import directory as directory_module
+from sipresence.directory import Account, Device, Directory, ListMember, ResourceList, User
+from sipresence.errors import UnknownAccount, UnknownDevice, UnknownUser
+from sipresence.names import AccountId, ResourceId
+
+ACME = AccountId("a" * 32)
+OTHER = AccountId("b" * 32)
+NOBODY = AccountId("c" * 32)
+
+
+def account(account_id: AccountId = ACME, realm: str = "acme.example.com", **fields: Any) -> Account:
+    defaults: dict[str, Any] = {
+        "name": "Acme",
+        "aliases": (),
+        "api_key": None,
+        "tokens": (),
+        "users": (),
+        "devices": (),
+        "lists": (),
+    }
+    return Account(id=account_id, realm=realm, **(defaults | fields))
+
+
+def user(user_id: str, presence_id: str | None = None) -> User:
+    return User(id=user_id, username=None, password=None, presence_id=presence_id)
+
+
+def device(
+    device_id: str, username: str, *, owner_id: str | None = None, presence_id: str | None = None, password: str = "pw"
+) -> Device:
+    return Device(device_id, device_id, owner_id, presence_id, username, password)
+
+
+def office(account_id: AccountId = ACME, realm: str = "acme.example.com", **fields: Any) -> Account:
+    return account(
+        account_id,
+        realm,
+        users=(user("alice", "101"), user("bob"), user("idle")),
+        devices=(
+            device("desk", "alice-desk", owner_id="alice", presence_id="101"),
+            device("soft", "Bob-Soft", owner_id="bob"),
+            device("dect", "bob-dect", owner_id="bob", presence_id="102@elsewhere.example.com"),
+            device("dect2", "bob-dect2", owner_id="bob", presence_id="102"),
+            device("lobby", "lobby"),
+        ),
+        lists=(ResourceList("Reception", (ListMember("101", "Alice"), ListMember("*3101", "Park 1"))),),
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(
+    ("device_id", "lamp"),
+    [
+        pytest.param("desk", "101@acme.example.com", id="its presence id"),
+        pytest.param("soft", "bob-soft@acme.example.com", id="its SIP user name in lower case, not its owner's lamp"),
+        pytest.param("dect", "102@acme.example.com", id="the text before @ in the realm of the account"),
+        pytest.param("lobby", "lobby@acme.example.com", id="nobody's phone"),
+    ],
+)
+def test_lamp_of_a_device(device_id: str, lamp: str) -> None:
+    assert Directory([office()]).device_lamp(ACME, device_id) == lamp
+
+
+@pytest.mark.parametrize(
+    ("owner_presence_id", "presence_id", "lamp"),
+    [
+        pytest.param("101", None, "phone@acme.example.com", id="never the owner's"),
+        pytest.param("101", "", "phone@acme.example.com", id="an empty presence id is none"),
+        pytest.param("101", "ABC", "abc@acme.example.com", id="lower case"),
+    ],
+)
+def test_the_owner_does_not_matter_to_a_device(owner_presence_id: str, presence_id: str | None, lamp: str) -> None:
+    phone = device("d", "phone", owner_id="u", presence_id=presence_id)
+    directory = Directory([account(users=(user("u", owner_presence_id),), devices=(phone,))])
+    assert directory.device_lamp(ACME, "d") == lamp
+
+
+@pytest.mark.parametrize(
+    ("user_id", "lamps"),
+    [
+        pytest.param("alice", ("101@acme.example.com",), id="presence id only"),
+        pytest.param("bob", ("bob-soft@acme.example.com", "102@acme.example.com"), id="all devices, each lamp once"),
+    ],
+)
+def test_lamps_of_a_user(user_id: str, lamps: tuple[str, ...]) -> None:
+    assert Directory([office()]).user_lamps(ACME, user_id) == lamps
+
+
+def test_a_presence_id_hides_the_devices_of_a_user() -> None:
+    directory = Directory([account(users=(user("u", "7"),), devices=(device("d", "phone", owner_id="u"),))])
+    assert directory.user_lamps(ACME, "u") == ("7@acme.example.com",)
+
+
+@pytest.mark.parametrize(
+    ("account_id", "user_id"),
+    [(ACME, "nobody"), (ACME, "idle"), (ACME, "desk"), (OTHER, "alice"), (NOBODY, "alice")],
+)
+def test_unknown_users(account_id: AccountId, user_id: str) -> None:
+    directory = Directory([office(), account(OTHER, "other.example.com")])
+    with pytest.raises(UnknownUser) as caught:
+        directory.user_lamps(account_id, user_id)
+    assert caught.value.args == (user_id,)
+
+
+@pytest.mark.parametrize(("account_id", "device_id"), [(ACME, "nothing"), (ACME, "alice"), (OTHER, "desk")])
+def test_unknown_devices(account_id: AccountId, device_id: str) -> None:
+    directory = Directory([office(), account(OTHER, "other.example.com")])
+    with pytest.raises(UnknownDevice) as caught:
+        directory.device_lamp(account_id, device_id)
+    assert caught.value.args == (device_id,)
+
+
+def test_the_same_ids_in_two_accounts_are_two_things() -> None:
+    directory = Directory([office(), office(OTHER, "other.example.com")])
+    assert directory.device_lamp(OTHER, "desk") == "101@other.example.com"
+    assert directory.user_lamps(ACME, "alice") == ("101@acme.example.com",)
+
+
+def test_accounts_by_id() -> None:
+    acme, other = office(), account(OTHER, "other.example.com")
+    directory = Directory([acme, other])
+    assert directory.accounts == (acme, other)
+    assert directory.account(OTHER) is other
+    with pytest.raises(UnknownAccount):
+        directory.account(NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("acme.example.com", ACME),
+        ("ACME.Example.COM", ACME),
+        ("192.0.2.1", ACME),
+        ("pbx.acme.example", ACME),
+        ("2001:DB8::1", OTHER),
+        ("other.example.com", OTHER),
+        ("example.com", None),
+        ("", None),
+    ],
+)
+def test_account_by_host(host: str, found: AccountId | None) -> None:
+    acme = account(aliases=("192.0.2.1", "PBX.acme.example"))
+    other = account(OTHER, "other.example.com", aliases=("2001:db8::1",))
+    meant = Directory([acme, other]).account_by_host(host)
+    assert (meant.id if meant else None) == found
+
+
+def test_sole_account() -> None:
+    acme, other = account(), account(OTHER, "other.example.com")
+    assert Directory([]).sole_account is None
+    assert Directory([acme]).sole_account is acme
+    assert Directory([acme, other]).sole_account is None
+
+
+@pytest.mark.parametrize(
+    ("resource", "known"),
+    [
+        ("101@acme.example.com", True),
+        ("bob-soft@acme.example.com", True),
+        ("*3101@acme.example.com", True),
+        ("reception@acme.example.com", True),
+        ("alice-desk@acme.example.com", False),
+        ("999@acme.example.com", False),
+        ("101@other.example.com", False),
+        ("101", False),
+    ],
+)
+def test_known_resources(resource: str, *, known: bool) -> None:
+    directory = Directory([office(), account(OTHER, "other.example.com")])
+    assert directory.knows(ResourceId(resource)) is known
+
+
+def test_lamps_of_an_account_each_once_without_list_names() -> None:
+    directory = Directory([office(), account(OTHER, "other.example.com")])
+    assert directory.lamps(ACME) == (
+        "101@acme.example.com",
+        "bob-soft@acme.example.com",
+        "102@acme.example.com",
+        "lobby@acme.example.com",
+        "*3101@acme.example.com",
+    )
+    assert directory.lamps(OTHER) == ()
+    with pytest.raises(UnknownAccount):
+        directory.lamps(NOBODY)
+
+
+TOKENS = Directory(
+    [account(tokens=("demo-token", "grüße-alle")), account(OTHER, "other.example.com", tokens=("other-token",))]
+)
+
+
+@pytest.mark.parametrize(
+    ("token", "found"),
+    [
+        ("demo-token", ACME),
+        ("grüße-alle", ACME),
+        ("other-token", OTHER),
+        ("Demo-Token", None),
+        ("demo-toke", None),
+        ("demo-token ", None),
+        ("", None),
+        pytest.param("demo-\udce9", None, id="a header that was no UTF-8"),
+    ],
+)
+def test_account_by_token(token: str, found: AccountId | None) -> None:
+    assert TOKENS.account_by_token(token) == found
+
+
+@pytest.mark.parametrize("token", ["demo-token", "other-token", "wrong"])
+def test_every_token_is_compared_whichever_matches(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def spy(known: bytes, offered: bytes) -> bool:
+        compared.append(known)
+        return hmac.compare_digest(known, offered)
+
+    monkeypatch.setattr(directory_module, "compare_digest", spy)
+    TOKENS.account_by_token(token)
+    assert compared == [b"demo-token", "grüße-alle".encode(), b"other-token"]
+
+
+def test_no_repr_shows_a_secret() -> None:
+    secretive = account(
+        api_key="SECRET-1",
+        tokens=("SECRET-2",),
+        users=(User("u", "alice", "SECRET-3", None),),
+        devices=(device("d", "phone", password="SECRET-4"),),
+    )
+    assert "SECRET" not in repr(secretive)
