@@ -4,17 +4,24 @@ Each function takes the text of one header field value and raises MalformedMessa
 that matters. Fast paths come first: most values have neither quotes nor commas.
 """
 
+import re
 from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage
 
+MAGIC = "z9hG4bK"
+"""What the branch of every RFC 3261 transaction starts with; alone it is no branch (RFC 4475 section 3.2.1)."""
 MAX_CSEQ = 2**31 - 1
+_SENT = re.compile(r"SIP\s*/\s*[^\s/]+\s*/\s*([^\s/]+)\s+(\S.*)", re.IGNORECASE)
 
 
 def split_list(value: str) -> list[str]:
-    """Split at the commas that are outside quoted strings and angle brackets (section 7.3.1)."""
-    if "," not in value:
-        return [value.strip()]
+    """Split at the commas that are outside quoted strings and angle brackets (section 7.3.1); nothing is no item."""
+    parts = _split(value, ",") if "," in value else [value]
+    return [part for part in map(str.strip, parts) if part]
+
+
+def _split(value: str, separator: str) -> list[str]:
     parts: list[str] = []
     start = depth = 0
     quoted = escaped = False
@@ -30,11 +37,11 @@ def split_list(value: str) -> list[str]:
             depth += 1
         elif char == ">":
             depth -= 1
-        elif char == "," and depth <= 0:
-            parts.append(value[start:index].strip())
+        elif char == separator and depth <= 0:
+            parts.append(value[start:index])
             start = index + 1
-    parts.append(value[start:].strip())
-    return [part for part in parts if part]
+    parts.append(value[start:])
+    return parts
 
 
 class NameAddr(NamedTuple):
@@ -89,11 +96,15 @@ def parameter(params: str, name: str) -> str | None:
     """Return the value of a `;name=value` parameter (`""` for a flag), or None. `name` in lower case."""
     if not params:
         return None
-    for part in params.split(";"):
+    for part in _split_params(params):
         key, _, value = part.partition("=")
         if key.strip().lower() == name:
             return value.strip()
     return None
+
+
+def _split_params(params: str) -> list[str]:
+    return _split(params, ";") if '"' in params else params.split(";")
 
 
 class Via(NamedTuple):
@@ -112,11 +123,13 @@ def parse_via(value: str, *, host: str, port: int) -> Via:
     RFC 3581 section 4: with an `rport` the server sets its value to the source port, and adds `received` always;
     RFC 3261 section 18.2.1: without, `received` is added when the sent-by host differs from the source.
     """
-    sent, *params = value.split(";")
-    protocol, _, sent_by = sent.strip().rpartition(" ")
-    name, _, transport = protocol.replace(" ", "").rpartition("/")
-    if name.upper() != "SIP/2.0" or not sent_by:
+    sent, *params = _split_params(value)
+    match = _SENT.fullmatch(sent.strip())
+    if match is None:
         raise MalformedMessage("a malformed Via")
+    transport, sent_by = match.groups()
+    if " " in sent_by or "\t" in sent_by:
+        sent_by = "".join(sent_by.split())  # "host : port" (section 25.1: COLON is SWS ":" SWS)
     branch, rport = "", False
     kept = [sent]
     for param in params:
@@ -150,8 +163,8 @@ class CSeq(NamedTuple):
 
 def parse_cseq(value: str) -> CSeq:
     """Parse a CSeq; "MUST be expressible as a 32-bit unsigned integer and MUST be less than 2**31" (8.1.1.5)."""
-    number, _, method = value.partition(" ")
-    return CSeq(parse_number(number, limit=MAX_CSEQ), method.strip())
+    number, *method = value.split()
+    return CSeq(parse_number(number, limit=MAX_CSEQ), " ".join(method))
 
 
 def parse_number(value: str, *, limit: int) -> int:
