@@ -38,10 +38,12 @@ def remote_target(request: Request) -> str:
     value = request.get("contact")
     if value is None:
         return ""
-    contact = parse_name_addr(split_list(value)[0])
-    if not parse_uri(contact.uri).host:
-        raise MalformedMessage("a Contact without host")
-    return contact.uri
+    contacts = split_list(value)
+    if not contacts:
+        raise MalformedMessage("an empty Contact")
+    uri = parse_name_addr(contacts[0]).uri
+    parse_uri(uri)
+    return uri
 
 
 def route_set(request: Request) -> str:

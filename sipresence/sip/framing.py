@@ -4,52 +4,58 @@ On a stream every message must say Content-Length; what is between messages may 
 ping, which is answered with a single one. Bytes come in any portions; what is incomplete waits, within bounds.
 """
 
+import re
+from collections.abc import Iterator
+
 from sipresence.errors import MalformedMessage
 from sipresence.sip.message import MAX_HEAD_BYTES
 
 MAX_BODY_BYTES = 65_536
 PONG = b"\r\n"
+_FOLD = re.compile(rb"\r\n[ \t]+")
 
 
 class StreamFramer:
     """One per connection. `pings` counts the keep-alives seen since it was last read."""
 
-    __slots__ = ("_buffer", "pings")
+    __slots__ = ("_buffer", "_size", "pings")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._size = 0  # of the message at its head, once that is known
         self.pings = 0
 
-    @property
-    def partial(self) -> bool:
-        """Whether half a message waits for its rest."""
-        return bool(self._buffer)
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take in bytes; return the messages that are now complete, cut one by one.
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take in bytes; return the messages that are now complete.
-
-        Raises MalformedMessage when the stream cannot be followed any longer; the connection is of no use then.
+        The iterator raises MalformedMessage, after the last good message, when the stream cannot be followed any
+        longer; the connection is of no use then.
         """
         self._buffer += data
-        messages: list[bytes] = []
-        while message := self._next():
-            messages.append(message)
-        return messages
+        return iter(self._next, None)
 
     def _next(self) -> bytes | None:
         buffer = self._buffer
-        self._skip_keepalives()
-        end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4)
-        if end < 0:
-            if len(buffer) > MAX_HEAD_BYTES:
-                raise MalformedMessage("headers too long")
-            return None
-        size = end + 4 + _content_length(bytes(buffer[:end]))
-        if len(buffer) < size:
+        if not self._size:
+            self._skip_keepalives()
+            self._size = self._measure()
+        size = self._size
+        if not size or len(buffer) < size:
             return None
         message = bytes(buffer[:size])
         del buffer[:size]
+        self._size = 0
         return message
+
+    def _measure(self) -> int:
+        """The size of the message that begins here; 0 while its headers are incomplete."""
+        buffer = self._buffer
+        end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4)
+        if end >= 0:
+            return end + 4 + _content_length(bytes(buffer[:end]))
+        if len(buffer) >= MAX_HEAD_BYTES + 4:
+            raise MalformedMessage("headers too long")
+        return 0
 
     def _skip_keepalives(self) -> None:
         buffer = self._buffer
@@ -62,9 +68,10 @@ class StreamFramer:
 
 def _content_length(head: bytes) -> int:
     """The body's size. Two different ones, or none, would let the sender and us disagree on where a message ends."""
+    lines = _FOLD.sub(b" ", head).split(b"\r\n")
     lengths = {
         value.strip()
-        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+        for name, _, value in (line.partition(b":") for line in lines[1:])
         if name.strip().lower() in (b"content-length", b"l")
     }
     if len(lengths) != 1:

@@ -163,8 +163,8 @@ class CSeq(NamedTuple):
 
 def parse_cseq(value: str) -> CSeq:
     """Parse a CSeq; "MUST be expressible as a 32-bit unsigned integer and MUST be less than 2**31" (8.1.1.5)."""
-    number, *method = value.split()
-    return CSeq(parse_number(number, limit=MAX_CSEQ), " ".join(method))
+    number, _, method = value.replace("\t", " ").partition(" ")
+    return CSeq(parse_number(number, limit=MAX_CSEQ), method.strip())
 
 
 def parse_number(value: str, *, limit: int) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage
 from sipresence.sip.flow import Flow
-from sipresence.sip.headers import CSeq, Via, parse_cseq, parse_name_addr, parse_via
+from sipresence.sip.headers import MAGIC, CSeq, Via, parameter, parse_cseq, parse_name_addr, parse_via, split_list
 
 MAX_HEADERS = 128
 MAX_HEAD_BYTES = 16_384
@@ -85,10 +85,6 @@ class _Headers:
             return []
         return [first, *self._further[name]] if name in self._further else [first]
 
-    @property
-    def repeated(self) -> frozenset[str]:
-        return frozenset(self._further)
-
 
 class Request(_Headers):
     """A request as it came in. `flow` is where from; `via` its top Via, stamped with that source."""
@@ -133,7 +129,7 @@ class Request(_Headers):
     def transaction_key(self) -> tuple[str, ...]:
         """What its retransmissions share (RFC 3261 section 17.2.3)."""
         via = self.via
-        if via.branch.startswith("z9hG4bK"):
+        if via.branch.startswith(MAGIC) and len(via.branch) > len(MAGIC):
             return (via.branch, via.sent_by, self.method)
         first = self._first  # an RFC 2543 peer
         return (self.uri, first.get("to", ""), first.get("from", ""), self.call_id, first.get("cseq", ""), via.stamped)
@@ -150,11 +146,13 @@ class Response(_Headers):
 
     @property
     def branch(self) -> str:
-        """The branch of the top Via, or ""."""
-        try:
-            return parse_via(self._first.get("via", ""), host="", port=0).branch
-        except MalformedMessage:
-            return ""
+        """The branch of its Via; "" without, and for one that is not for us.
+
+        "If more than one Via header field value is present in a response, the UAC SHOULD discard the message"
+        (section 8.1.3.3).
+        """
+        via = self._first.get("via", "")
+        return "" if "," in via or "via" in self._further else parameter(via, "branch") or ""
 
     @property
     def cseq(self) -> CSeq:
@@ -187,12 +185,12 @@ def parse(data: bytes, flow: Flow) -> Request | Response:
     if "\r\n " in text or "\r\n\t" in text:
         text = _unfold(text)
     start, *lines = text.split("\r\n")
-    # A stray CR, LF or NUL inside a value would become a line of its own in what we send on.
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+    # A stray CR or LF inside a value would become a line of its own in what we send on.
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or ("\0" in text and _has_bare_nul(text)):
         raise MalformedMessage("a control character in a header")
     headers, fault = _headers(lines)
     if start[:8].upper() == "SIP/2.0 ":
-        return _response(start, headers)
+        return _response(start, headers, body)
     return _request(start, headers, body, flow=flow, defect=defect or fault)
 
 
@@ -217,6 +215,11 @@ def _unfold(text: str) -> str:
     return "\r\n".join(lines)
 
 
+def _has_bare_nul(text: str) -> bool:
+    """A quoted pair may hold one: `quoted-pair = "\\" (%x00-09 / …)` (section 25.1)."""
+    return "\0" in text.replace("\\\0", "")
+
+
 def _headers(lines: list[str]) -> tuple[_Headers, Defect | None]:
     first: dict[str, str] = {}
     further: dict[str, list[str]] = {}
@@ -225,8 +228,9 @@ def _headers(lines: list[str]) -> tuple[_Headers, Defect | None]:
         name, colon, value = line.partition(":")
         key = _KNOWN.get(name) or _canonical(name)
         if not colon or not key:
-            defect = Defect(400, "Malformed header")
-        elif key in first:
+            # "A UAS SHOULD ignore any malformed header fields that are not necessary for processing requests" (8.2.2).
+            continue
+        if key in first:
             further.setdefault(key, []).append(value.strip())
         else:
             first[key] = value.strip()
@@ -244,25 +248,30 @@ def _canonical(name: str) -> str:
 
 def _request(start: str, headers: _Headers, body: bytes, *, flow: Flow, defect: Defect | None) -> Request:
     method, _, rest = start.partition(" ")
-    uri, _, version = rest.rpartition(" ")
+    uri, _, version = rest.rstrip(" ").rpartition(" ")
     if not method or not _TOKEN.issuperset(method.lower()) or version[:4].upper() != "SIP/":
         raise MalformedMessage("no request line")
     top = headers.get("via")
     if top is None:
         raise MalformedMessage("a request without Via")
     if "," in top:
-        top, *later = top.split(",")  # no comma can be quoted in a Via but in an unknown parameter
-        headers._further["via"] = [*(value.strip() for value in later), *headers._further.get("via", ())]
+        top, *later = split_list(top) or [""]
+        headers._further["via"] = [*later, *headers._further.get("via", ())]
     via = parse_via(top, host=flow.host, port=flow.port)
     headers._first["via"] = via.stamped
     if defect is None:
         defect = _defect(method, uri, version, headers=headers, body=body)
+        if start[-1:] == " ":
+            defect = Defect(400, "Malformed request line")
     return Request(method, uri, headers=headers, body=_body(headers, body, defect), flow=flow, via=via, defect=defect)
 
 
 def _defect(method: str, uri: str, version: str, *, headers: _Headers, body: bytes) -> Defect | None:
     if version.upper() != "SIP/2.0":
         return Defect(505, "")
+    for via in headers._further.get("via", ()):
+        if via[:3].upper() != "SIP":
+            return Defect(400, "Malformed Via")
     if not uri or " " in uri or "\t" in uri:
         return Defect(400, "Malformed Request-URI")
     for name in _NEEDED:
@@ -276,10 +285,15 @@ def _defect(method: str, uri: str, version: str, *, headers: _Headers, body: byt
         return Defect(400, f"Malformed: {error}")
     if cseq.method != method:
         return Defect(400, "CSeq names another method")
+    return None if _fits(headers, body) else Defect(400, "Content-Length does not fit")
+
+
+def _fits(headers: _Headers, body: bytes) -> bool:
+    """Whether all of the body is there."""
     length = headers.get("content-length")
-    if length is not None and not (length.isascii() and length.isdigit() and int(length[:10]) <= len(body)):
-        return Defect(400, "Content-Length does not fit")
-    return None
+    return length in (None, "0") or (
+        length.isascii() and length.isdigit() and len(length) <= 10 and int(length) <= len(body)
+    )
 
 
 def _body(headers: _Headers, body: bytes, defect: Defect | None) -> bytes:
@@ -288,10 +302,14 @@ def _body(headers: _Headers, body: bytes, defect: Defect | None) -> bytes:
     return body[: int(length)] if length is not None and defect is None else body
 
 
-def _response(start: str, headers: _Headers) -> Response:
+def _response(start: str, headers: _Headers, body: bytes) -> Response:
     status = start[8:11]
-    if not (status.isascii() and status.isdigit() and 100 <= int(status) <= 699):
+    if not (status.isascii() and status.isdigit() and 100 <= int(status) <= 699 and start[11:12] in ("", " ")):
         raise MalformedMessage("no status line")
+    if not _fits(headers, body):
+        # "If the transport packet ends before the end of the message body, … If the message is a response, it MUST be
+        # discarded" (section 18.3).
+        raise MalformedMessage("a response without all of its body")
     return Response(int(status), headers)
 
 
@@ -304,7 +322,10 @@ def response(request: Request, status: int, *, to_tag: str, headers: str = "", r
         lines.append(f"From: {origin}")
     if to is not None:
         lines.append(f"To: {to}" if request.to_tag else f"To: {to};tag={to_tag}")
-    lines.append(f"Call-ID: {request.call_id}")
-    lines.append(f"CSeq: {request.get('cseq')}")
+    call_id, cseq = request.get("call-id"), request.get("cseq")
+    if call_id is not None:
+        lines.append(f"Call-ID: {call_id}")
+    if cseq is not None:
+        lines.append(f"CSeq: {cseq}")
     lines.append(f"{headers}Content-Length: 0\r\n\r\n")
     return "\r\n".join(lines).encode(errors="surrogateescape")

@@ -7,7 +7,8 @@ answer again (17.2.2), for timer J (64·T1) at least: answers live in two genera
 
 Client: at most one transaction per owner (a subscription); a newer one abandons the older. Over UDP the request is
 repeated at T1, 2·T1, … up to T2 (timer E) until 64·T1 have passed (timer F); each delay has its own queue, so no timer
-is ever sorted. Timer K is not needed: an answer to a transaction that is gone is dropped silently all the same.
+is sorted but those of the rare transaction that got a 1xx. Timer K is not needed: an answer to a transaction that is
+gone is dropped silently all the same.
 
     send ──> CALLING ── 1xx ──> PROCEEDING ── final answer, F ──> gone, Answered
 """
@@ -17,13 +18,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from sipresence.deadlines import Interval
+from sipresence.deadlines import Deadlines, Interval
 from sipresence.errors import MalformedMessage
 from sipresence.sip.flow import Flow
+from sipresence.sip.headers import MAGIC
 from sipresence.sip.message import Request, Response
 
 T2 = 4.0
-MAGIC = "z9hG4bK"
 MAX_SERVER_TRANSACTIONS = 200_000
 TIMED_OUT = 408  # "treat as if a 408 (Request Timeout) had been received" (section 8.1.3.1)
 
@@ -72,13 +73,14 @@ Effect: TypeAlias = Transmit | Deliver | Answered
 class ClientTransaction:
     """One request of ours that waits for its final answer."""
 
-    __slots__ = ("branch", "call_id", "owner", "stage", "state", "transmit")
+    __slots__ = ("branch", "call_id", "ends_at", "owner", "stage", "state", "transmit")
 
-    def __init__(self, owner: int, branch: str, *, call_id: str, transmit: Transmit) -> None:
+    def __init__(self, owner: int, branch: str, *, call_id: str, transmit: Transmit, ends_at: float) -> None:
         self.owner = owner
         self.branch = branch
         self.call_id = call_id
         self.transmit: Transmit | None = transmit
+        self.ends_at = ends_at
         self.stage = 0
         self.state = TransactionState.CALLING
 
@@ -99,7 +101,8 @@ class TransactionLayer:
         self._older_answers: dict[tuple[str, ...], Transmit | None] = {}
         self._swap_at: float | None = None
         self._stages = self._retransmission_stages(t1)
-        self._waiting = {delay: Interval[ClientTransaction](delay) for delay in (*self._stages, self._lifetime)}
+        self._waiting = {delay: Interval[ClientTransaction](delay) for delay in (*self._stages, T2, self._lifetime)}
+        self._proceeding: Deadlines[int] = Deadlines()  # timer F of the owners whose request got a 1xx
         self.retransmissions_received = 0
         self.retransmissions_sent = 0
         self.stray_responses = 0
@@ -150,7 +153,8 @@ class TransactionLayer:
     def send(self, owner: int, *, branch: str, call_id: str, transmit: Transmit, now: float) -> list[Effect]:
         """Send a request and await its answer. An older request of this owner is abandoned."""
         self.abandon(owner)
-        transaction = ClientTransaction(owner, branch, call_id=call_id, transmit=transmit)
+        ends_at = now + self._lifetime
+        transaction = ClientTransaction(owner, branch, call_id=call_id, transmit=transmit, ends_at=ends_at)
         self._clients[owner] = transaction
         if transmit.flow.connection:
             self._over.setdefault(transmit.flow.connection, set()).add(owner)
@@ -170,6 +174,8 @@ class TransactionLayer:
             owners.discard(owner)
             if not owners:
                 del self._over[connection]
+        if transaction.state is TransactionState.PROCEEDING:
+            self._proceeding.discard(owner)
         transaction.end()
 
     def owners_over(self, flow: Flow) -> list[int]:
@@ -184,6 +190,7 @@ class TransactionLayer:
             return []
         if response.status < 200:
             transaction.state = TransactionState.PROCEEDING
+            self._proceeding.set(transaction.owner, transaction.ends_at)
             return []
         self.abandon(transaction.owner)
         return [Answered(transaction.owner, response.status, response.retry_after)]
@@ -209,26 +216,35 @@ class TransactionLayer:
         times = [when for interval in self._waiting.values() if (when := interval.next()) is not None]
         if self._swap_at is not None:
             times.append(self._swap_at)
+        if self._proceeding and (when := self._proceeding.next()) is not None:
+            times.append(when)
         return min(times, default=None)
 
     def expire(self, *, now: float) -> list[Effect]:
         """Repeat what is due, and give up on what has waited for 64·T1."""
-        effects: list[Effect] = []
-        for delay, interval in self._waiting.items():
+        effects: list[Effect] = [self._give_up(owner) for owner in self._proceeding.due(now)]
+        for interval in self._waiting.values():
             for transaction in interval.due(now):
                 if transaction.state is not TransactionState.GONE:
-                    effects += self._next_stage(transaction, reliable=delay == self._lifetime, now=now)
+                    effects.append(self._next_stage(transaction, now))
         if self._swap_at is not None and self._swap_at <= now:
             self._older_answers, self._answers = self._answers, {}
             self._swap_at = now + self._lifetime if self._older_answers else None
         return effects
 
-    def _next_stage(self, transaction: ClientTransaction, *, reliable: bool, now: float) -> list[Effect]:
+    def _next_stage(self, transaction: ClientTransaction, now: float) -> Effect:
+        transmit = transaction.transmit
+        assert transmit is not None
         transaction.stage += 1
-        if reliable or transaction.stage >= len(self._stages):
-            self.abandon(transaction.owner)
-            return [Answered(transaction.owner, TIMED_OUT, None)]
-        self._waiting[self._stages[transaction.stage]].add(transaction, now)
-        assert transaction.transmit is not None
+        if transmit.flow.reliable or transaction.stage >= len(self._stages):
+            return self._give_up(transaction.owner)
+        # "If Timer E fires while in the 'Proceeding' state, … Timer E MUST be reset with a value of T2 seconds"
+        # (section 17.1.2.2).
+        proceeding = transaction.state is TransactionState.PROCEEDING
+        self._waiting[T2 if proceeding else self._stages[transaction.stage]].add(transaction, now)
         self.retransmissions_sent += 1
-        return [transaction.transmit]
+        return transmit
+
+    def _give_up(self, owner: int) -> Effect:
+        self.abandon(owner)
+        return Answered(owner, TIMED_OUT, None)

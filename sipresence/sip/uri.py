@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from sipresence.errors import MalformedMessage, SipError
 
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
+_MAX_HOST = 253  # characters of a domain name (RFC 1035)
 _CACHED_LENGTH = 256  # longer texts are parsed each time: the cache stays bounded in bytes as well
 
 
@@ -84,12 +85,12 @@ def split_host_port(text: str) -> tuple[str, int]:
     """Split `host[:port]`; an IPv6 host keeps its brackets off. Port 0 means none. Raises MalformedMessage."""
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]")
-        if not bracket or not is_address(host) or (port and not port.startswith(":")):
+        if len(host) > _MAX_HOST or not is_address(host) or not bracket or (port and not port.startswith(":")):
             raise MalformedMessage("a malformed IPv6 reference")
         port = port[1:]
     else:
         host, _, port = text.partition(":")
-        if not host or not _HOST.issuperset(host):
+        if not 0 < len(host) <= _MAX_HOST or not _HOST.issuperset(host):
             raise MalformedMessage("a malformed host")
     if not port:
         return host.lower(), 0
