@@ -35,7 +35,7 @@ class _Batch:
 
 
 class Outbox:
-    """Executes effects. `not_saved` hears of each write that failed."""
+    """Executes effects. `not_saved` hears of each write that failed, and says whether it made a new subscription."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Outbox:
         bus: StateBus,
         endpoint: Endpoint,
         clock: Clock,
-        not_saved: Callable[[Write], None],
+        not_saved: Callable[[Write], bool],
     ) -> None:
         self._store = store
         self._bus = bus
@@ -56,6 +56,7 @@ class Outbox:
         self._releasing = False
         self._unforgotten: list[Forget] = []  # deletions that failed: they go with the next batch
         self._lane: deque[Notify] = deque()
+        self._unsent: dict[SubscriptionId, int] = {}  # CSeq of the last NOTIFY decided, until the endpoint has it
         self._draining = False
         self.commits_failed = 0
 
@@ -64,8 +65,10 @@ class Outbox:
         for effect in effects:
             if isinstance(effect, _WRITES):
                 self._open.writes.append(effect)
-            else:
-                self._run_or_hold(effect)
+                continue
+            if isinstance(effect, SendNotify):
+                self._unsent[effect.notify.id] = effect.notify.cseq
+            self._run_or_hold(effect)
 
     def when_committed(self, callback: Committed) -> None:
         """Call back once everything added so far is committed."""
@@ -79,6 +82,10 @@ class Outbox:
                 batch.writes, self._unforgotten = [*self._unforgotten, *batch.writes], []
             self._in_flight = batch
             self._store.submit(batch.writes, lambda error: self._finish(batch, error))
+
+    def unsent(self, ident: SubscriptionId) -> bool:
+        """Whether a NOTIFY is decided that the endpoint has not seen: an answer now is that of an abandoned one."""
+        return ident in self._unsent
 
     @property
     def idle(self) -> bool:
@@ -104,50 +111,74 @@ class Outbox:
 
     def _drain(self) -> None:
         """Send one slice of the NOTIFY lane, and come back for the next after the loop has read what arrived."""
-        lane, send = self._lane, self._endpoint.send
-        for _ in range(min(SLICE, len(lane))):
-            send(lane.popleft())
-        self._draining = bool(lane)
-        if lane:
-            self._clock.call_soon(self._drain)
+        lane, unsent, send = self._lane, self._unsent, self._endpoint.send
+        try:
+            for _ in range(min(SLICE, len(lane))):
+                notify = lane.popleft()
+                if unsent.get(notify.id) == notify.cseq:
+                    del unsent[notify.id]
+                send(notify)
+        finally:  # a mistake of ours must cost one NOTIFY, not the lane
+            self._draining = bool(lane)
+            if lane:
+                self._clock.call_soon(self._drain)
 
     def _finish(self, batch: _Batch, error: StoreError | None) -> None:
         """The batch is committed, or is not: release what it held, then see to what has gathered meanwhile."""
         self._in_flight = None
         self._releasing = True
-        if error is None:
-            for write in batch.writes:
-                if isinstance(write, SaveState):
-                    self._bus.publish(write.change)
-            for effect in batch.held:
+        try:
+            if error is None:
+                self._release(batch)
+            else:
+                self._fail(batch, error)
+        finally:  # whatever went wrong, the next batch goes
+            self._releasing = False
+            self._go_on()
+
+    def _release(self, batch: _Batch) -> None:
+        for write in batch.writes:
+            if isinstance(write, SaveState):
+                self._bus.publish(write.change)
+        for effect in batch.held:
+            self._run(effect)
+
+    def _fail(self, batch: _Batch, error: StoreError) -> None:
+        self.commits_failed += 1
+        never_existed = self._undo(batch.writes)
+        for effect in batch.held:
+            if isinstance(effect, Respond):
+                self._endpoint.respond(_refusal(effect))
+            elif not isinstance(effect, SendNotify):
+                effect(error)
+            elif effect.notify.id in never_existed:
+                self._unsent.pop(effect.notify.id, None)
+            else:
                 self._run(effect)
-        else:
-            self._fail(batch, error)
-        self._releasing = False
+
+    def _undo(self, writes: Sequence[Write]) -> set[SubscriptionId]:
+        """Give back what was before these writes; return the subscriptions that never existed."""
+        never_existed: set[SubscriptionId] = set()
+        later = {write.record.id: write for write in reversed(self._open.writes) if isinstance(write, Save)}
+        for write in reversed(writes):  # the last one first: each gives back what was before it
+            if isinstance(write, Forget):
+                self._unforgotten.append(write)  # it has ended all the same; its row must go
+                continue
+            if isinstance(write, Save):
+                following = later.get(write.record.id)
+                if following is not None and following.previous is write.record:
+                    following.previous = write.previous  # which it really replaces now
+            if self._not_saved(write) and isinstance(write, Save):
+                never_existed.add(write.record.id)
+        return never_existed
+
+    def _go_on(self) -> None:
         if self._open.writes:
             self.flush()
             return
         held, self._open.held = self._open.held, []
         for effect in held:
             self._run_or_hold(effect)
-
-    def _fail(self, batch: _Batch, error: StoreError) -> None:
-        self.commits_failed += 1
-        never_existed: set[SubscriptionId] = set()
-        for write in reversed(batch.writes):  # the last one first: each gives back what was before it
-            if isinstance(write, Forget):
-                self._unforgotten.append(write)  # it has ended all the same; its row must go
-                continue
-            if isinstance(write, Save) and write.previous is None:
-                never_existed.add(write.record.id)
-            self._not_saved(write)
-        for effect in batch.held:
-            if isinstance(effect, Respond):
-                self._endpoint.respond(_refusal(effect))
-            elif not isinstance(effect, SendNotify):
-                effect(error)
-            elif effect.notify.id not in never_existed:
-                self._run(effect)
 
 
 def _refusal(answer: Respond) -> Respond:

@@ -151,8 +151,9 @@ class PresenceService:
         await self._change([reset(account, name, at=now) for name in resources])
 
     async def _change(self, changes: Sequence[StateChange]) -> None:
+        for change in changes:
+            self._notifier.change_decided(change)
         self.outbox.add([SaveState(change) for change in changes])
-        self.outbox.flush()
         await self._committed()
 
     async def _committed(self) -> None:
@@ -178,6 +179,8 @@ class PresenceService:
 
     def on_notify_answered(self, ident: SubscriptionId, status: int, retry_after: int | None) -> None:
         """The NOTIFY in flight was answered; 408: it never will be, 0: there was no way to send it."""
+        if self.outbox.unsent(ident):
+            return  # this is the answer to an older one, which a refresh from elsewhere has abandoned
         now = self._clock.now()
         self._execute(self._notifier.notify_answered(ident, status=status, retry_after=retry_after, now=now))
 
@@ -279,9 +282,10 @@ class PresenceService:
         self.outbox.add(effects)
         self._arm()
 
-    def _not_saved(self, write: Write) -> None:
-        self._notifier.not_saved(write, now=self._clock.now())
+    def _not_saved(self, write: Write) -> bool:
+        never_existed = self._notifier.not_saved(write, now=self._clock.now())
         self._arm()
+        return never_existed
 
     def _arm(self) -> None:
         """Let the clock call when the notifier's next deadline is due."""

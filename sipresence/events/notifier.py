@@ -206,12 +206,21 @@ class Notifier:
         return SendNotify(subscription.notify(document, now, ended=ended))
 
     def _notify_and_raise(self, subscription: Subscription, now: float) -> list[Effect]:
-        """The save comes after the NOTIFY, which does not wait for it."""
-        effects: list[Effect] = [self._notify(subscription, now)]
-        raised = subscription.raise_ceilings()
-        return [*effects, raised] if raised else effects
+        """The save comes after the NOTIFY, which does not wait for it; only a number not yet reserved has to."""
+        notify = self._notify(subscription, now)
+        reserved, raised = subscription.reserved, subscription.raise_ceilings()
+        if raised is None:
+            return [notify]
+        return [notify, raised] if reserved else [raised, notify]
 
     # State
+
+    def change_decided(self, change: StateChange) -> None:
+        """A change is on its way to the store: until it is delivered, or fails, nothing of its resource expires.
+
+        Else the end of an old state could be committed behind a newer word, and wipe that out.
+        """
+        self._state_expiries.discard(change.resource)
 
     def resource_changed(self, change: StateChange, *, now: float) -> list[Effect]:
         """Take in a committed change of state; tell the subscribers if it alters anything visible, or is a reset."""
@@ -228,14 +237,16 @@ class Notifier:
         document = resource.document
         notifies: list[Effect] = []
         saves: list[Effect] = []
+        unreserved: list[Effect] = []  # right after a restart: these wait for their saves
         for subscription in resource.subscribers.values():
             if subscription.feed(event) is Action.NOTIFY:
                 self._retries.discard(subscription.record.id)
-                notifies.append(SendNotify(subscription.notify(document, now)))
+                notify = SendNotify(subscription.notify(document, now))
+                (notifies if subscription.reserved else unreserved).append(notify)
                 raised = subscription.raise_ceilings()
                 if raised is not None:
                     saves.append(raised)
-        return notifies + saves
+        return notifies + saves + unreserved
 
     def _watch_expiry(self, state: ResourceState) -> None:
         if state.expires_at is None:
@@ -283,29 +294,35 @@ class Notifier:
         """What to write at a clean stop, so that the next start goes on at exactly +1."""
         return [save for subscription in self._by_tag.values() if (save := subscription.exact_numbers())]
 
-    def not_saved(self, write: Write, *, now: float) -> None:
-        """A write was not committed: a new subscription never existed, an existing one keeps what it had."""
+    def not_saved(self, write: Write, *, now: float) -> bool:
+        """A write was not committed: a new subscription never existed, an existing one keeps what it had.
+
+        Return whether it was a new one, whose NOTIFY must not leave.
+        """
         if isinstance(write, Save):
-            self._unsave(write)
-        elif isinstance(write, SaveState):
+            return self._unsave(write)
+        if isinstance(write, SaveState):
             resource = self._resources.get(write.change.resource)
             if resource is not None and resource.state.expires_at is not None:
                 # Had this been its expiry, the lamp would stay lit.
                 self._state_expiries.set(resource.state.id, max(resource.state.expires_at, now + STATE_RETRY))
+        return False
 
-    def _unsave(self, save: Save) -> None:
-        subscription, record, previous = self._subscriptions.get(save.record.id), save.record, save.previous
+    def _unsave(self, save: Save) -> bool:
+        record, previous = save.record, save.previous
+        subscription = self._by_tag.get(record.local_tag)
         if subscription is None or subscription.record is not record:
-            return  # gone, or a later SUBSCRIBE was accepted since, whose own commit decides
+            return False  # it has ended, or a later SUBSCRIBE was accepted since, whose own commit decides
         if previous is None:
             self._unlist(subscription)
             del self._subscriptions[record.id]
-            return
+            return True
         same_source = stored_flow(record) == stored_flow(previous)
         subscription.replace(previous, subscription.flow if same_source else stored_flow(previous))
-        if record.subscribed_at != previous.subscribed_at:  # a SUBSCRIBE, not a raised ceiling
+        self._expiries.set(record.id, previous.expires_at)
+        if record.subscribe_cseq != previous.subscribe_cseq:  # a SUBSCRIBE, not a raised ceiling
             subscription.remote_cseq = previous.subscribe_cseq
-            self._expiries.set(record.id, previous.expires_at)
+        return False
 
     # The tables
 

@@ -11,8 +11,11 @@ setting again replaces it and `terminated` removes it.
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import quote
 
-from sipresence.names import AccountId, ResourceId
+from sipresence.names import AccountId, ResourceId, extension_of, realm_of
+
+_UNESCAPED = "&=+$,;?/!*'()"  # with letters, digits and -_.~ what a user part may hold (RFC 3261 section 25.1)
 
 
 class DialogState(StrEnum):
@@ -74,7 +77,7 @@ class StateChange:
 
 def manual_dialog(resource: ResourceId, state: DialogState) -> DialogInfo:
     """The pseudo-dialog of `set`: id = hex md5 of `user@realm`, both ends the resource itself, as Kazoo has it."""
-    identity = f"sip:{resource}"
+    identity = f"sip:{quote(extension_of(resource), safe=_UNESCAPED)}@{realm_of(resource)}"
     digest = hashlib.md5(resource.encode(), usedforsecurity=False).hexdigest()
     return DialogInfo(digest, state, "recipient", identity, identity)
 

@@ -216,6 +216,11 @@ class Subscription:
             record.entity, self.hop,
         )  # fmt: skip
 
+    @property
+    def reserved(self) -> bool:
+        """Whether the last NOTIFY lies below the ceilings, so that a restart goes on above it."""
+        return self.cseq <= self.record.cseq_ceiling  # the version never has less room than the CSeq
+
     def raise_ceilings(self) -> Save | None:
         """Reserve another block when half of the last is used."""
         old = self.record

@@ -1,0 +1,101 @@
+"""A notifier with its phones in front of it, in virtual time: each verb returns the effects, for the test to match."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Unpack
+
+from sipresence.events.effects import Effect, Notify, Respond, Save, SendNotify
+from sipresence.events.notifier import Notifier
+from sipresence.events.resource import DialogState, StateChange, reset, set_manually
+from sipresence.events.subscribe import Limits, Watched, entity_of
+from sipresence.names import AccountId, ResourceId, SubscriptionId
+from sipresence.sip.dialog import DialogKey
+from sipresence.sip.flow import Flow
+from tests.builders import Fields, parsed, subscribe
+
+NOW = 1_700_000_000.0
+OFFICE = AccountId("0123456789abcdef0123456789abcdef")
+LAMP = ResourceId("101@office.example.com")
+OTHER_LAMP = ResourceId("102@office.example.com")
+
+
+def local_tag(key: DialogKey) -> str:
+    """The same name for the same dialog, as the real one."""
+    return hashlib.md5("\0".join(key).encode(), usedforsecurity=False).hexdigest()
+
+
+class Desk:
+    """`now` is the time; `notifier` may be replaced, as by a restart."""
+
+    def __init__(self, *, failures_allowed: int = 4, limits: Limits | None = None) -> None:
+        self.now = NOW
+        self._limits = limits or Limits()
+        self._failures_allowed = failures_allowed
+        self.notifier = self._new()
+
+    def _new(self) -> Notifier:
+        return Notifier(self._limits, failures_allowed=self._failures_allowed, local_tag=local_tag)
+
+    def subscribe(self, resource: ResourceId = LAMP, way: Flow | None = None, **fields: Unpack[Fields]) -> list[Effect]:
+        """An initial SUBSCRIBE."""
+        request = parsed(subscribe(**fields), way)
+        return self.notifier.subscribe(request, Watched(OFFICE, resource, entity_of(request)), now=self.now)
+
+    def refresh(self, tag: str, way: Flow | None = None, **fields: Unpack[Fields]) -> list[Effect]:
+        """A SUBSCRIBE inside the dialog, the second one unless told otherwise."""
+        told: Fields = {"cseq": 2, "to_tag": tag}
+        told.update(fields)
+        return self.notifier.refresh(parsed(subscribe(**told), way), now=self.now)
+
+    def subscribed(self, resource: ResourceId = LAMP, way: Flow | None = None, **fields: Unpack[Fields]) -> Notify:
+        """A subscription whose first NOTIFY, returned, is answered."""
+        notify = notified(self.subscribe(resource, way, **fields))
+        assert self.answer(notify) == []
+        return notify
+
+    def answer(self, notify: Notify, status: int = 200, *, retry_after: int | None = None) -> list[Effect]:
+        return self.notifier.notify_answered(notify.id, status=status, retry_after=retry_after, now=self.now)
+
+    def set(self, state: DialogState, resource: ResourceId = LAMP, *, expires_at: float | None = None) -> list[Effect]:
+        """A committed `set` arrives."""
+        return self.deliver(set_manually(OFFICE, resource, state=state, at=self.now, expires_at=expires_at))
+
+    def reset(self, resource: ResourceId = LAMP) -> list[Effect]:
+        """A committed `reset` arrives."""
+        return self.deliver(reset(OFFICE, resource, at=self.now))
+
+    def deliver(self, change: StateChange) -> list[Effect]:
+        return self.notifier.resource_changed(change, now=self.now)
+
+    def wait(self, seconds: float) -> list[Effect]:
+        """Let time pass, and see what is due."""
+        self.now += seconds
+        return self.notifier.expire(now=self.now)
+
+    def restart(self, *saves: Save, states: Sequence[StateChange] = (), spread: float = 3.0) -> None:
+        """A new notifier that finds the rows of these saves."""
+        self.notifier = self._new()
+        self.notifier.restore([save.record for save in saves], states, now=self.now, spread=spread)
+
+
+def notified(effects: Sequence[Effect]) -> Notify:
+    """The one NOTIFY among the effects."""
+    (notify,) = (effect.notify for effect in effects if isinstance(effect, SendNotify))
+    return notify
+
+
+def answered(effects: Sequence[Effect]) -> Respond:
+    """The one answer among the effects."""
+    (answer,) = (effect for effect in effects if isinstance(effect, Respond))
+    return answer
+
+
+def saved(effects: Sequence[Effect]) -> Save:
+    """The one row among the effects."""
+    (save,) = (effect for effect in effects if isinstance(effect, Save))
+    return save
+
+
+def numbers(notify: Notify) -> tuple[SubscriptionId, int, int]:
+    """Which subscription, CSeq, version."""
+    return notify.id, notify.cseq, notify.version
