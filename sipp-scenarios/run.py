@@ -6,13 +6,14 @@ shows that the NOTIFY with a certain CSeq was answered with 200, so that nothing
 Every scenario has an extension, a Call-ID and a port of its own and leaves no subscription behind, which is checked:
 all of them run at the same time, also on a server that is in use.
 
-    python sipp-scenarios/run.py                      all scenarios, on the demo office
+    python sipp-scenarios/run.py                      all scenarios but `digest`, on the demo office
     python sipp-scenarios/run.py refresh tcp          these two
 
 Needs only the standard library and `sipp`.
 """
 
 import argparse
+import contextlib
 import json
 import secrets
 import socket
@@ -115,14 +116,15 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario file and what belongs to it: SIPp's transport and options, and the steps of the runner."""
+    """A scenario file and what belongs to it: SIPp's options, and the steps of the runner. `tcp`: only over that."""
 
     name: str
     steps: tuple[Step, ...] = ()
-    transport: str = "u1"
+    tcp: bool = False
     options: tuple[str, ...] = ()
     user: str = "{}"  # how the phone writes the extension
     waits_for_expiry: bool = False
+    needs_challenge: bool = False  # plays only when it is named, on a server that does not trust it, and offers MD5
 
 
 NO_RETRANSMISSIONS = ("-nr",)  # SIPp then also shows the scenario those that it receives, instead of hiding them
@@ -140,7 +142,7 @@ SCENARIOS = (
     Scenario("state-change", steps=(Step(1, early), Step(2, confirmed), Step(3, reset))),
     Scenario("reset-idle", steps=(Step(1, reset),)),
     Scenario("notify-481", steps=(Step(1, early),)),
-    Scenario("tcp", transport="t1", steps=(Step(1, early),)),
+    Scenario("tcp", tcp=True, steps=(Step(1, early),)),
     Scenario("retransmission", options=NO_RETRANSMISSIONS, steps=(Step(1, only_one), Step(1, early))),
     Scenario("cseq"),
     Scenario("escaped", user="%2A{}", steps=(Step(1, early),)),
@@ -162,6 +164,7 @@ SCENARIOS = (
     Scenario("invite", options=NO_RETRANSMISSIONS),
     Scenario("cancel"),
     Scenario("unknown-method"),
+    Scenario("digest", needs_challenge=True),
 )
 
 
@@ -174,6 +177,7 @@ class Target:
     min_expires: int
     max_expires: int
     local: str  # the address that SIPp sends from
+    tcp: bool  # all of them over TCP
 
 
 class Result(NamedTuple):
@@ -279,7 +283,8 @@ class Run:
         }
         return [
             *("sipp", target.sip, "-sf", str(FOLDER / f"{scenario.name}.xml"), "-m", "1", "-nostdin"),
-            *("-t", scenario.transport, "-i", target.local, "-p", str(_free_port(target.local))),
+            *("-t", "t1" if scenario.tcp or target.tcp else "u1"),
+            *("-i", target.local, "-p", str(_free_port(target.local))),
             *("-s", self._user, "-cid_str", self._call_id, *scenario.options),
             *(word for key, value in keys.items() for word in ("-key", key, str(value))),
             *("-recv_timeout", f"{self._recv_timeout_s}s", "-timeout", f"{self._limit_s}s", "-timeout_error"),
@@ -295,11 +300,14 @@ class Run:
 
 def _free_port(host: str) -> int:
     """Find a port that is free for UDP and TCP. The kernel picks at random, so that runs at one time do not collide."""
-    with socket.socket(type=socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind((host, 0))
-        port: int = tcp.getsockname()[1]
-        udp.bind((host, port))
-        return port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        with socket.socket(family, socket.SOCK_STREAM) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
+            tcp.bind((host, 0))
+            port: int = tcp.getsockname()[1]
+            with contextlib.suppress(OSError):  # taken for UDP: another one
+                udp.bind((host, port))
+                return port
 
 
 def run(scenarios: Sequence[Scenario], target: Target) -> list[Result]:
@@ -317,9 +325,10 @@ def run(scenarios: Sequence[Scenario], target: Target) -> list[Result]:
 def _parse(arguments: Sequence[str]) -> tuple[list[Scenario], Target]:
     known = {scenario.name: scenario for scenario in SCENARIOS}
     parser = argparse.ArgumentParser(description="Run SIPp scenarios against a running sipresence server.")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="scenarios to run; all without it")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="scenarios to run; without it all but `digest`")
     parser.add_argument("--sip", metavar="HOST:PORT", default="127.0.0.1:5060", help="default: %(default)s")
     parser.add_argument("--local", metavar="ADDRESS", default="127.0.0.1", help="of the phones; default: %(default)s")
+    parser.add_argument("--tcp", action="store_true", help="all scenarios over TCP, not only `tcp`")
     parser.add_argument("--api", metavar="URL", default="http://127.0.0.1:8000", help="default: %(default)s")
     parser.add_argument("--token", default="demo-token", help="an admin token; default: %(default)s")
     parser.add_argument("--account", default="0123456789abcdef0123456789abcdef", help="default: %(default)s")
@@ -335,8 +344,9 @@ def _parse(arguments: Sequence[str]) -> tuple[list[Scenario], Target]:
     if options.min_expires < 2:
         parser.error("--min-expires must be 2 or more: with 1 no interval is too brief, since 0 ends a subscription")
     api = Admin(options.api, options.account, options.token)
-    target = Target(options.sip, api, options.min_expires, options.max_expires, options.local)
-    return [known[name] for name in options.names or known], target
+    target = Target(options.sip, api, options.min_expires, options.max_expires, options.local, options.tcp)
+    wanted = options.names or [name for name, scenario in known.items() if not scenario.needs_challenge]
+    return [known[name] for name in wanted], target
 
 
 def main(arguments: Sequence[str]) -> int:

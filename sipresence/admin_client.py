@@ -1,9 +1,10 @@
-"""Client of the admin API: what the commands `list`, `set`, `reset` and `watch` ask of a running server.
+"""Client of the admin API: what the commands `list`, `set`, `reset`, `watch` and `trace` ask of a running server.
 
 It speaks Kazoo's routes and envelope: `{"data": ...}` both ways, the token in `X-Auth-Token`, an
 extension percent-encoded in the path. What goes wrong becomes an error whose message is one line for the operator.
 """
 
+import builtins
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NotRequired, Self, TypedDict, cast
@@ -67,12 +68,55 @@ class ExtensionListing(LampState):
     subscriptions: Subscriptions
 
 
+PhoneBelief = TypedDict(
+    "PhoneBelief",
+    {
+        "call_id": str,
+        "from": str,
+        "contact": str,
+        "user_agent": str,
+        "told": str | None,
+        "believes": str | None,
+    },
+)
+"""A phone that is subscribed: what it was told last, and what it has acknowledged last."""
+
+
+class TimelineEvent(TypedDict, total=False):
+    """Something that happened; what it has besides `at` and `event` depends on what it is."""
+
+    at: float
+    event: str
+    call_id: str
+    source: str
+    by: str
+    state: str
+    lamp: str
+    expires: int
+    before: str
+    cseq: int
+    version: int
+    final: bool
+    status: int
+    rtt: float
+    body: str
+    reason: str
+
+
+class Timeline(LampState):
+    """What happened to one extension, the oldest first."""
+
+    extension: str
+    phones: list[PhoneBelief]
+    timeline: list[TimelineEvent]
+
+
 class AdminClient:
     """One account of one server, as an async context manager. Every verb raises ApiUnreachable and ApiRefused."""
 
     def __init__(self, url: str, *, token: str, account: str) -> None:
         self._url = url.rstrip("/")
-        self._presence = f"{self._url}/v2/accounts/{quote(account, safe='')}/presence"
+        self._account = f"{self._url}/v2/accounts/{quote(account, safe='')}"
         self._token = token
 
     async def __aenter__(self) -> Self:
@@ -88,7 +132,7 @@ class AdminClient:
 
     async def list(self) -> Listing:
         """Return everything known of the account."""
-        return cast(Listing, await self._read("?include=state", holding="states"))
+        return cast(Listing, await self._read("/presence?include=state", holding="states"))
 
     async def get(self, extension: str) -> ExtensionListing:
         """Return what is known of one extension."""
@@ -105,6 +149,16 @@ class AdminClient:
         """Forget everything known of the extension, and tell every subscriber that it is idle."""
         await self._call("POST", _path(extension), {"action": "reset"})
 
+    async def trace(self, name: str) -> "builtins.list[Timeline]":
+        """Return what happened to an extension, or to the subscriptions with a Call-ID, whichever is known."""
+        of_extension = cast(Timeline, await self._read(f"{_path(name)}/timeline?include=body", holding="timeline"))
+        if of_extension["phones"] or of_extension["timeline"]:
+            return [of_extension]
+        found = await self._call("GET", f"/timeline?include=body&call_id={quote(name, safe='')}")
+        if not isinstance(found, list):
+            raise self._stranger()
+        return found or [of_extension]
+
     async def _read(self, path: str, *, holding: str) -> object:
         data = await self._call("GET", path)
         if not isinstance(data, dict) or holding not in data:
@@ -118,7 +172,7 @@ class AdminClient:
         body = None if data is None else {"data": data}
         try:
             # `encoded`: yarl must not turn the %2F of an extension into a separator.
-            address = URL(self._presence + path, encoded=True)
+            address = URL(self._account + path, encoded=True)
             async with self._session.request(method, address, json=body) as answer:
                 status, envelope = answer.status, await _json_of(answer)
         except TimeoutError:
@@ -136,7 +190,7 @@ class AdminClient:
 def _path(extension: str) -> str:
     if not extension:
         raise ApiRefused("an empty extension names nothing")
-    return "/" + quote(extension, safe="")
+    return "/presence/" + quote(extension, safe="")
 
 
 async def _json_of(answer: aiohttp.ClientResponse) -> Any:

@@ -1,8 +1,8 @@
 """The command `sipresence`: parse, call, print, exit code; it decides nothing.
 
-`serve` and `check-config` read the configuration; `list`, `set`, `reset` and `watch` talk to a running server over its
-admin API; `phone` starts `sipresence.phone` in a process of its own and relays its lines, because pjsua2 may abort the
-process it lives in. Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.
+`serve` and `check-config` read the configuration; `list`, `set`, `reset`, `watch` and `trace` talk to a running server
+over its admin API; `phone` starts `sipresence.phone` in a process of its own and relays its lines, because pjsua2 may
+abort the process it lives in. Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.
 
 Each command imports what it needs when it runs, so that `sipresence --help` is quick. What comes from the network is
 printed as `Text`, never as markup, and without control characters: a User-Agent header must not steer the terminal.
@@ -179,6 +179,23 @@ def watch(api: _Api, extensions: tuple[str, ...], seconds: float) -> None:
     """Follow lamps live, until Ctrl-C; where stdout is no terminal, as one line per change."""
     with contextlib.suppress(KeyboardInterrupt), _live_view() as show:
         api.ask(lambda client: _watch(client, extensions, seconds=seconds, show=show))
+
+
+@main.command()
+@click.argument("name", metavar="EXTENSION|CALL-ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the data of the API's answer, with bodies.")
+@_with_api
+def trace(api: _Api, name: str, as_json: bool) -> None:
+    """Show what happened to a lamp or a subscription, and what each phone believes now."""
+    from sipresence.narration import narrate
+
+    timelines = api.ask(lambda client: client.trace(name))
+    if as_json:
+        click.echo(json.dumps(timelines, indent=2))
+        return
+    for timeline in timelines:
+        for line in narrate(timeline):
+            click.echo(_plain(line))
 
 
 @main.command(add_help_option=False, context_settings={"ignore_unknown_options": True})

@@ -5,28 +5,34 @@ user's lamps are its presence id, else those of all its devices. Of a presence i
 realm is the account's.
 
 All of it is configuration, constant while the server runs: the look-ups are dictionaries, built once. Who may say that
-something is his (digest, sessions) is decided elsewhere; here are only the secrets to decide it with, and they do not
-appear in a `repr`.
+something is his (digest, sessions) is decided elsewhere; here are only the secrets and rules to decide it with, and
+secrets do not appear in a `repr`.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hmac import compare_digest
 
 from sipresence.errors import UnknownAccount, UnknownDevice, UnknownUser
-from sipresence.names import AccountId, ResourceId, resource_id
+from sipresence.names import AccountId, ResourceId, extension_of, realm_of, resource_id
+from sipresence.sip.digest import Algorithm
 
 
 @dataclass(slots=True, frozen=True)
 class Device:
-    """A phone. `owner_id` is the id of a user of the same account."""
+    """A phone. `owner_id` is the id of a user of the same account.
+
+    Its SIP password is there as plain text, or only as HA1 (RFC 7616 section 3.4.2) for some algorithms.
+    """
 
     id: str
     name: str
     owner_id: str | None
     presence_id: str | None
     sip_username: str
-    sip_password: str = field(repr=False)
+    sip_password: str | None = field(repr=False)
+    sip_ha1: Mapping[Algorithm, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True, frozen=True)
@@ -56,8 +62,20 @@ class ResourceList:
 
 
 @dataclass(slots=True, frozen=True)
+class WatchRule:
+    """Whether a subscriber (SIP user name) may watch a resource (extension), where both patterns match in whole."""
+
+    subscriber: re.Pattern[str]
+    resource: re.Pattern[str]
+    allow: bool
+
+
+@dataclass(slots=True, frozen=True)
 class Account:
-    """A tenant. `realm` is its SIP domain, in lower case; `aliases` are further host parts that mean it."""
+    """A tenant. `realm` is its SIP domain, in lower case; `aliases` are further host parts that mean it.
+
+    Of `watch_rules` the first that matches counts. `digest_algorithms` are those its phones may use, the best first.
+    """
 
     id: AccountId
     name: str
@@ -68,17 +86,29 @@ class Account:
     users: tuple[User, ...]
     devices: tuple[Device, ...]
     lists: tuple[ResourceList, ...]
+    digest_algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
+    watch_rules: tuple[WatchRule, ...] = ()
 
 
 class Directory:
     """Who and what there is, by id, by host and by token."""
 
-    __slots__ = ("_accounts", "_by_host", "_by_id", "_device_lamps", "_known", "_lamps", "_tokens", "_user_lamps")
+    __slots__ = (
+        "_accounts", "_by_host", "_by_id", "_by_realm", "_device_lamps", "_ha1", "_known", "_lamps", "_tokens",
+        "_user_lamps",
+    )  # fmt: skip
 
     def __init__(self, accounts: Sequence[Account]) -> None:
         self._accounts = tuple(accounts)
         self._by_id = {account.id: account for account in accounts}
         self._by_host = {host.lower(): account for account in accounts for host in (account.realm, *account.aliases)}
+        self._by_realm = {account.realm: account for account in accounts}
+        self._ha1 = {
+            (account.id, device.sip_username, algorithm): ha1
+            for account in accounts
+            for device in account.devices
+            for algorithm, ha1 in _ha1(account, device)
+        }
         self._tokens = tuple((_comparable(token), account.id) for account in accounts for token in account.tokens)
         self._device_lamps = {
             (account.id, device.id): _device_lamp(account, device) for account in accounts for device in account.devices
@@ -108,9 +138,37 @@ class Directory:
         except KeyError:
             raise UnknownAccount(account_id) from None
 
+    def find(self, account_id: AccountId) -> Account | None:
+        """Return the account of this id, None for one that the configuration has no more."""
+        return self._by_id.get(account_id)
+
     def account_by_host(self, host: str) -> Account | None:
         """Return the account that the host part of a URI means: its realm or an alias, in any case, without port."""
         return self._by_host.get(host.lower())
+
+    def account_by_realm(self, realm: str) -> Account | None:
+        """Return the account whose realm this is, exactly."""
+        return self._by_realm.get(realm)
+
+    def ha1(self, account_id: AccountId, username: str, algorithm: Algorithm) -> str | None:
+        """Return the HA1 of a device, None where there is no such device, or it may not use this algorithm."""
+        return self._ha1.get((account_id, username, algorithm))
+
+    def may_watch(self, subscriber: str, resource: ResourceId) -> bool:
+        """Whether the rules of the resource's account let a subscriber of that account watch it.
+
+        `subscriber` is a SIP user name. Without a rule that matches, whoever is of the account may.
+        """
+        account = self._by_realm.get(realm_of(resource))
+        if account is None or not account.watch_rules:
+            return True
+        extension = extension_of(resource)
+        matching = (
+            rule.allow
+            for rule in account.watch_rules
+            if rule.subscriber.fullmatch(subscriber) and rule.resource.fullmatch(extension)
+        )
+        return next(matching, True)
 
     def account_by_token(self, token: str) -> AccountId | None:
         """Return the account that a static admin token opens.
@@ -160,6 +218,14 @@ def _lamp(text: str, account: Account) -> ResourceId:
 
 def _device_lamp(account: Account, device: Device) -> ResourceId:
     return _lamp(device.presence_id or device.sip_username, account)
+
+
+def _ha1(account: Account, device: Device) -> Iterator[tuple[Algorithm, str]]:
+    for algorithm in account.digest_algorithms:
+        if device.sip_password is not None:
+            yield algorithm, algorithm.ha1(device.sip_username, account.realm, device.sip_password)
+        elif algorithm in device.sip_ha1:
+            yield algorithm, device.sip_ha1[algorithm]
 
 
 def _user_lamps(account: Account, user: User) -> tuple[ResourceId, ...]:

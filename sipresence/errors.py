@@ -4,6 +4,7 @@ SipresenceError
 ├── ConfigError            the operator's file or environment; carries every finding at once
 ├── MalformedMessage       bytes that are no SIP message; carries the status RFC 3261 allows for an answer
 ├── SipError               a request that is refused; carries its status and header lines
+│   └── Excess             one too many: silence over UDP, 503 over a stream
 ├── NotFound               the API names something the directory does not hold
 │   ├── UnknownAccount
 │   ├── UnknownDevice
@@ -36,13 +37,24 @@ class MalformedMessage(SipresenceError):
 
 
 class SipError(SipresenceError):
-    """A SIP request is refused with `status`; `headers` are complete lines, each ended by CRLF."""
+    """A SIP request is refused with `status`; `headers` are complete lines, each ended by CRLF.
 
-    def __init__(self, status: int, headers: str = "", reason: str = "") -> None:
+    `name` is what it is counted as where the status alone says too little.
+    """
+
+    def __init__(self, status: int, headers: str = "", reason: str = "", *, name: str = "") -> None:
         super().__init__(reason or str(status))
         self.status = status
         self.headers = headers
         self.reason = reason
+        self.name = name
+
+
+class Excess(SipError):
+    """A request beyond what its sender may ask, or we can do; over UDP no answer adds to the trouble."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(503, name=name)
 
 
 class NotFound(SipresenceError):

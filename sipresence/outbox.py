@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from sipresence.errors import StoreError
 from sipresence.events.effects import Effect, Forget, Notify, Respond, Save, SaveState, SendNotify, Write
+from sipresence.figures import Histogram, OutboxFigures
 from sipresence.names import SubscriptionId
 from sipresence.ports import Clock, Endpoint, StateBus, SubscriptionStore
 
@@ -32,6 +33,8 @@ Committed: TypeAlias = Callable[[StoreError | None], None]
 class _Batch:
     writes: list[Write] = field(default_factory=list)
     held: list[Respond | SendNotify | Committed] = field(default_factory=list)
+    since: float = 0.0  # when its first write was decided
+    submitted_at: float = 0.0
 
 
 class Outbox:
@@ -58,12 +61,16 @@ class Outbox:
         self._lane: deque[Notify] = deque()
         self._unsent: dict[SubscriptionId, int] = {}  # CSeq of the last NOTIFY decided, until the endpoint has it
         self._draining = False
-        self.commits_failed = 0
+        self.failing = False  # whether the last commit failed
+        self._commits_failed = 0
+        self._commit_time = Histogram()
 
     def add(self, effects: Sequence[Effect]) -> None:
         """Execute effects in order: now, or when the writes before them are committed."""
         for effect in effects:
             if isinstance(effect, _WRITES):
+                if not self._open.writes:
+                    self._open.since = self._clock.now()
                 self._open.writes.append(effect)
                 continue
             if isinstance(effect, SendNotify):
@@ -81,6 +88,7 @@ class Outbox:
             if self._unforgotten:
                 batch.writes, self._unforgotten = [*self._unforgotten, *batch.writes], []
             self._in_flight = batch
+            batch.submitted_at = self._clock.now()
             self._store.submit(batch.writes, lambda error: self._finish(batch, error))
 
     def unsent(self, ident: SubscriptionId) -> bool:
@@ -91,6 +99,23 @@ class Outbox:
     def idle(self) -> bool:
         """Whether nothing waits: no write, no commit, no NOTIFY in the lane."""
         return self._in_flight is None and not self._open.writes and not self._lane
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest write was decided that is not committed yet; None while there is none."""
+        if self._in_flight is not None:
+            return self._in_flight.since
+        return self._open.since if self._open.writes else None
+
+    def figures(self) -> OutboxFigures:
+        """What has been counted, and what waits."""
+        return OutboxFigures(
+            commit_time=self._commit_time,
+            commits_failed=self._commits_failed,
+            failing=self.failing,
+            waiting_since=self.waiting_since,
+            lane=len(self._lane),
+        )
 
     def _run_or_hold(self, effect: Respond | SendNotify | Committed) -> None:
         if self._in_flight is not None or self._open.writes or self._open.held:
@@ -127,8 +152,10 @@ class Outbox:
         """The batch is committed, or is not: release what it held, then see to what has gathered meanwhile."""
         self._in_flight = None
         self._releasing = True
+        self.failing = error is not None
         try:
             if error is None:
+                self._commit_time.observe(self._clock.now() - batch.submitted_at)
                 self._release(batch)
             else:
                 self._fail(batch, error)
@@ -144,7 +171,7 @@ class Outbox:
             self._run(effect)
 
     def _fail(self, batch: _Batch, error: StoreError) -> None:
-        self.commits_failed += 1
+        self._commits_failed += 1
         never_existed = self._undo(batch.writes)
         for effect in batch.held:
             if isinstance(effect, Respond):

@@ -129,7 +129,9 @@ def target_of(uri: str, transport: str) -> str:
 class Phone:
     """The stack, one account, and one buddy per URI. One of it per process; pjsua is a singleton."""
 
-    def __init__(self, pj: ModuleType, *, bind: str, port: int, transport: str, own_uri: str) -> None:
+    def __init__(
+        self, pj: ModuleType, *, bind: str, port: int, transport: str, own_uri: str, credentials: tuple[str, str] | None
+    ) -> None:
         self._library = ctypes.CDLL(sys.modules["pjsua2._pjsua2"].__file__)
         self._library.pj_log_set_level(0)  # before the stack reads its configuration it would log to stdout
         self._pj = pj
@@ -144,14 +146,17 @@ class Phone:
         listener = pj.TransportConfig()
         listener.port = port
         listener.boundAddress = bind
-        kind = pj.PJSIP_TRANSPORT_TCP if transport == "tcp" else pj.PJSIP_TRANSPORT_UDP
-        listener_id = self._endpoint.transportCreate(kind, listener)
+        listener.tlsConfig.verifyServer = False  # lamps are for looking at: any certificate will do
+        kinds = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
+        listener_id = self._endpoint.transportCreate(kinds[transport], listener)
         self._endpoint.libStart()
         self._endpoint.audDevManager().setNullDev()
         account = pj.AccountConfig()
         account.idUri = own_uri
         account.regConfig.registerOnAdd = False
         account.sipConfig.transportId = listener_id
+        if credentials is not None:
+            account.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", credentials[0], 0, credentials[1]))
         self._account = pj.Account()
         self._account.create(account)
         self._buddies: dict[str, object] = {}  # pjsua deletes a buddy with its Python object
@@ -238,11 +243,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("uris", metavar="URI", nargs="+", type=sip_uri, help="sip:EXTENSION@HOST[:PORT]")
     parser.add_argument("--json", action="store_true", help="one JSON object per change")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
-    parser.add_argument("--transport", choices=("udp", "tcp"), default="udp")
+    parser.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
     parser.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="own address (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="own port (default: any free one)")
     parser.add_argument("--id", metavar="URI", type=sip_uri, default="sip:phone@127.0.0.1", help="From of the phone")
-    return parser.parse_args(arguments)
+    parser.add_argument("--username", help="SIP user name of a device, where the server wants a password")
+    parser.add_argument("--password", help="of that device (other users of this machine can see it)")
+    options = parser.parse_args(arguments)
+    if (options.username is None) != (options.password is None):
+        parser.error("--username and --password go together")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -265,7 +275,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stop.set()  # nobody reads any more
 
     try:
-        phone = Phone(pj, bind=options.bind, port=options.port, transport=options.transport, own_uri=options.id)
+        credentials = None if options.username is None else (options.username, options.password)
+        phone = Phone(
+            pj,
+            bind=options.bind,
+            port=options.port,
+            transport=options.transport,
+            own_uri=options.id,
+            credentials=credentials,
+        )
         for uri in options.uris:
             phone.subscribe(uri)
     except pj.Error as error:

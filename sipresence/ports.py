@@ -12,15 +12,20 @@ from sipresence.errors import StoreError
 from sipresence.events.effects import Notify, Respond, Write
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import StateChange
+from sipresence.sip.message import Request
 
 
 @dataclass(slots=True, frozen=True)
 class Loaded:
-    """Everything a store remembers. `tag_key` is the secret of the local tags: 32 bytes, made once."""
+    """Everything a store remembers. `tag_key` is the secret of the local tags: 32 bytes, made once.
+
+    `numbers_passed`: the last process ended while the store failed, so NOTIFYs may have gone above the ceilings.
+    """
 
     subscriptions: Sequence[SubscriptionRecord]
     states: Sequence[StateChange]
     tag_key: bytes
+    numbers_passed: bool = False
 
 
 class SubscriptionStore(Protocol):
@@ -39,6 +44,10 @@ class SubscriptionStore(Protocol):
 class StateBus(Protocol):
     """What spreads committed state changes to every node, this one included."""
 
+    @property
+    def up(self) -> bool:
+        """Whether what is published reaches all nodes now."""
+
     def publish(self, change: StateChange) -> None:
         """Deliver a committed change to the service, in the order of commits."""
 
@@ -48,6 +57,9 @@ class Endpoint(Protocol):
 
     def respond(self, response: Respond) -> None:
         """Send the answer, and repeat it for each retransmission of its request."""
+
+    def drop(self, request: Request) -> None:
+        """Keep nothing of a request: its next copy is taken for a new one."""
 
     def send(self, notify: Notify) -> None:
         """Send a NOTIFY in a client transaction; an older one of the same subscription is abandoned."""

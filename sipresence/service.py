@@ -6,46 +6,53 @@ an HTTP dialect asks for is decided at once, then awaits the commit of its batch
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 
 import structlog
 
-from sipresence.directory import Account, Directory
-from sipresence.errors import InvalidExtension, MalformedMessage, SipError, StoreError
+from sipresence.addressing import Addressing, caller, is_extension
+from sipresence.authentication import Authenticator, Subscriber
+from sipresence.directory import Directory
+from sipresence.errors import Excess, InvalidExtension, MalformedMessage, SipError, StoreError
 from sipresence.events.effects import Effect, Respond, SaveState, Write
 from sipresence.events.notifier import Notifier
+from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, Lamp, StateChange, reset, set_manually
-from sipresence.events.subscribe import PACKAGE, Watched, entity_of
+from sipresence.events.subscribe import PACKAGE
 from sipresence.events.subscription import SubscriptionView
+from sipresence.inbox import Inbox
+from sipresence.journal import Journal, Names, names_of
 from sipresence.names import AccountId, ResourceId, SubscriptionId, resource_id
-from sipresence.outbox import Outbox
+from sipresence.outbox import RETRY_AFTER, Outbox
 from sipresence.ports import Clock, Endpoint, Loaded, StateBus, SubscriptionStore
+from sipresence.refusals import BY_STATUS, CHALLENGED, COMMITS_LATE, NEW_WORK, SOURCE_RATE, SUBSCRIBER_RATE
 from sipresence.sip import uas
+from sipresence.sip.admission import Admission, RateLimits
 from sipresence.sip.dialog import DialogKey
-from sipresence.sip.headers import parse_name_addr
+from sipresence.sip.flow import Flow
 from sipresence.sip.message import Request
-from sipresence.sip.uri import Uri, join_host_port, parse_uri
 
 log = structlog.get_logger()
 
 ALLOWED = ("SUBSCRIBE", "OPTIONS")
-MAX_EXTENSION = 128  # characters
-MAX_TRUST_CACHE = 65_536  # sources
+MAX_COMMIT_AGE = 2.0  # s that a write may wait for its commit until nothing new is begun
 STOP_PATIENCE = 10.0  # s until a store that does not answer is given up at a stop
 
 
 @dataclass(slots=True, frozen=True)
 class ServiceSettings:
-    """Who is trusted, and what is watched. `local_hosts` are our own names, as `advertise` and listeners have them."""
+    """Who is trusted, what is watched, how much may be asked. `local_hosts` are our own names, as `advertise` and
+    listeners have them."""
 
     node: str
     trusted_networks: tuple[IPv4Network | IPv6Network, ...]
     unknown_resources_allowed: bool = True
     local_hosts: frozenset[str] = frozenset()
     restore_spread: float = 3.0  # s
+    rates: RateLimits = field(default_factory=RateLimits)
+    debug: bool = False  # log all that is decided
 
 
 class PresenceService:
@@ -56,30 +63,46 @@ class PresenceService:
         settings: ServiceSettings,
         *,
         directory: Directory,
+        authenticator: Authenticator,
         notifier: Notifier,
         tag: Callable[[DialogKey], str],
         clock: Clock,
     ) -> None:
         self.directory = directory
         self.node = settings.node
-        self.refusals: Counter[int] = Counter()
+        self.admission = Admission(settings.rates, settings.trusted_networks)
         self._settings = settings
+        self._authenticator = authenticator
+        self._addressing = Addressing(
+            directory,
+            local_hosts=settings.local_hosts,
+            unknown_resources_allowed=settings.unknown_resources_allowed,
+        )
         self._notifier = notifier
         self._tag = tag
         self._clock = clock
-        self._trust: dict[str, bool] = {}
+        self._inbox = Inbox(decide=self._decide, turn_end=self.on_turn_end, clock=clock)
+        self._journal = Journal(about=self._about, find=notifier.record)
         self._stopped = True
         self._armed_at: float | None = None
         self._disarm: Callable[[], None] = lambda: None
 
     def attach(self, *, store: SubscriptionStore, bus: StateBus, endpoint: Endpoint) -> None:
         """Connect the edges that carry effects out."""
+        self._endpoint = endpoint
         self.outbox = Outbox(store=store, bus=bus, endpoint=endpoint, clock=self._clock, not_saved=self._not_saved)
 
     def restore(self, loaded: Loaded) -> None:
         """Take over what the store remembers."""
-        now = self._clock.now()
-        self._notifier.restore(loaded.subscriptions, loaded.states, now=now, spread=self._settings.restore_spread)
+        effects = self._notifier.restore(
+            loaded.subscriptions,
+            loaded.states,
+            now=self._clock.now(),
+            spread=self._settings.restore_spread,
+            numbers_passed=loaded.numbers_passed,
+        )
+        self.outbox.add(effects)
+        self.outbox.flush()
 
     def start(self) -> None:
         """The listeners are open: from here on NOTIFYs leave."""
@@ -93,6 +116,7 @@ class PresenceService:
         """
         self._stopped = True
         self._disarm()
+        self._inbox.clear()
         async with asyncio.timeout(STOP_PATIENCE):
             while not self.outbox.idle:
                 self.outbox.flush()
@@ -103,6 +127,21 @@ class PresenceService:
     def now(self) -> float:
         """Unix seconds, as everything here counts them."""
         return self._clock.now()
+
+    @property
+    def serving(self) -> bool:
+        """Whether the store is loaded and the listeners are open, until the stop begins."""
+        return not self._stopped
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How many requests and connections were refused, by reason."""
+        return self._journal.refusals.counts
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to be decided."""
+        return len(self._inbox)
 
     # What edges may see
 
@@ -136,19 +175,27 @@ class PresenceService:
     # What HTTP asks for
 
     async def set_state(
-        self, account: AccountId, resources: Sequence[ResourceId], state: DialogState, *, expires: int | None = None
+        self,
+        account: AccountId,
+        resources: Sequence[ResourceId],
+        state: DialogState,
+        *,
+        expires: int | None = None,
+        by: str = "",
     ) -> None:
-        """Set lamps, all or none; returns once that is committed and delivered. Raises StoreError."""
+        """Set lamps, all or none; returns once that is committed and delivered. `by` asks for it. Raises StoreError."""
         now = self._clock.now()
         until = None if expires is None else now + expires
-        log.info("set", account=account, resources=resources, state=str(state), expires=expires)
-        await self._change([set_manually(account, name, state=state, at=now, expires_at=until) for name in resources])
+        log.info("set", account=account, resources=resources, state=str(state), expires=expires, by=by)
+        await self._change(
+            [set_manually(account, name, state=state, at=now, expires_at=until, by=by) for name in resources]
+        )
 
-    async def reset(self, account: AccountId, resources: Sequence[ResourceId]) -> None:
+    async def reset(self, account: AccountId, resources: Sequence[ResourceId], *, by: str = "") -> None:
         """Forget all that is known of these resources; every subscriber is told at once. Raises StoreError."""
         now = self._clock.now()
-        log.info("reset", account=account, resources=resources)
-        await self._change([reset(account, name, at=now) for name in resources])
+        log.info("reset", account=account, resources=resources, by=by)
+        await self._change([reset(account, name, at=now, by=by) for name in resources])
 
     async def _change(self, changes: Sequence[StateChange]) -> None:
         for change in changes:
@@ -177,34 +224,127 @@ class PresenceService:
         """A change of state was committed, here or on another node."""
         self._execute(self._notifier.resource_changed(change, now=self._clock.now()))
 
-    def on_notify_answered(self, ident: SubscriptionId, status: int, retry_after: int | None) -> None:
+    def on_notify_answered(
+        self, ident: SubscriptionId, status: int, retry_after: int | None, sent_at: float = 0.0
+    ) -> None:
         """The NOTIFY in flight was answered; 408: it never will be, 0: there was no way to send it."""
         if self.outbox.unsent(ident):
             return  # this is the answer to an older one, which a refresh from elsewhere has abandoned
         now = self._clock.now()
-        self._execute(self._notifier.notify_answered(ident, status=status, retry_after=retry_after, now=now))
+        record = None if 200 <= status < 300 else self._notifier.record(ident)
+        self._execute(
+            self._notifier.notify_answered(ident, status=status, retry_after=retry_after, now=now, sent_at=sent_at)
+        )
+        if record is not None:
+            ended = not self._notifier.knows(record.local_tag)
+            self._journal.notify_failed(record, status, now, ended=ended)
+
+    def pinholes(self) -> Sequence[Flow]:
+        """The datagram flows through NATs that have to be kept open."""
+        return self._notifier.pinholes()
+
+    def carries_subscription(self, flow: Flow) -> bool:
+        """Whether a living subscription would be lost with this connection."""
+        return self._notifier.carries(flow)
+
+    def on_saturation(self) -> None:
+        """This turn could not read all that had arrived."""
+        self._inbox.on_saturation()
 
     def on_turn_end(self) -> None:
         """A turn's reads are over."""
+        self._inbox.on_turn_end()
         self.outbox.flush()
 
+    def on_refusal(self, reason: str, flow: Flow, count: int = 1) -> None:
+        """A message, or several, are refused, by us or by the endpoint before anybody else saw them."""
+        self._journal.refused(reason, flow, self._clock.now(), count=count)
+
+    def on_excess(self, request: Request) -> None:
+        """A request came over a stream whose source asks too much."""
+        self._refuse_excess(request, SOURCE_RATE)
+
     def on_request(self, request: Request) -> None:
-        """Answer any SIP request but ACK, which is never answered."""
+        """Answer any SIP request but ACK, which is never answered. What begins something new waits for its turn.
+
+        While it waits it is paid for: a flood must not fill the queue before anybody looks at the first of it.
+        """
+        if request.method != "SUBSCRIBE" or self._notifier.knows(request.to_tag):
+            self._answer(request)
+        elif self._inbox.add(request):
+            self.admission.charge(request.flow.host, request.flow.port, self._clock.now())
+        else:
+            self._refuse_excess(request, NEW_WORK)
+
+    # SIP
+
+    def _decide(self, request: Request) -> None:
+        self.admission.refund(request.flow.host, request.flow.port, self._clock.now())
+        try:
+            self._answer(request)
+        except Exception:
+            # A mistake of ours must cost this one message, not those that wait behind it.
+            log.exception("request failed", source=request.flow.host)
+
+    def _answer(self, request: Request) -> None:
+        stranger = not self.admission.trusts(request.flow.host)
         try:
             uas.refuse_method(request, ALLOWED)
             if request.method == "OPTIONS":
                 effects = self._options(request)
             else:
-                effects = self._subscribe(request)
+                uas.refuse_hops(request)
+                record = self._notifier.record_of(request)
+                subscriber = self._authenticate(request, record)
+                stranger = False
+                self._authorise(request, record, subscriber)
+                effects = self._subscribe(request, user=subscriber.user if subscriber else "")
+        except Excess as error:
+            self._refuse_excess(request, error.name)
+            return
         except SipError as error:
-            self.refusals[error.status] += 1
-            effects = [Respond(request, error.status, self._stateless_tag(request), error.headers)]
+            effects = self._refuse(request, error)
         except MalformedMessage:
-            self.refusals[400] += 1
-            effects = [Respond(request, 400, self._stateless_tag(request))]
+            effects = self._refuse(request, SipError(400))
+        if stranger:
+            self._charge(request)
         self._execute(effects)
 
-    # SIP
+    def _charge(self, request: Request) -> None:
+        """A request that nobody has answered for: its source pays, and we keep nothing of it.
+
+        "If unauthenticated requests were handled statefully, then malicious floods of unauthenticated requests could
+        create massive amounts of transaction state" (RFC 3261 section 8.2.7).
+        """
+        flow = request.flow
+        self.admission.charge(flow.host, flow.port, self._clock.now())
+        self._endpoint.drop(request)
+
+    def _refuse(self, request: Request, error: SipError) -> list[Effect]:
+        self._note_refusal(request, _reason(request, error))
+        return [Respond(request, error.status, self._stateless_tag(request), error.headers)]
+
+    def _refuse_excess(self, request: Request, reason: str) -> None:
+        """Over UDP say nothing, and look at the next copy anew; over a stream, where none follows, say when to ask."""
+        self._note_refusal(request, reason)
+        self._endpoint.drop(request)
+        if request.flow.reliable and request.method != "ACK":
+            tag, headers = self._stateless_tag(request), f"Retry-After: {RETRY_AFTER}\r\n"
+            self._execute([Respond(request, 503, tag, headers)])
+
+    def _note_refusal(self, request: Request, reason: str) -> None:
+        self._journal.refused(reason, request.flow, self._clock.now(), request=request)
+
+    def _about(self, request: Request) -> Names:
+        """Whose a request seems to be, for the log: nothing in it need be true."""
+        try:
+            record = self._notifier.record_of(request)
+        except (SipError, MalformedMessage):
+            record = None
+        if record is not None:
+            return names_of(record)
+        account, resource = self._addressing.asked(request)
+        return {"call_id": request.call_id, "resource": resource or "", "account": account.id if account else ""}
 
     def _options(self, request: Request) -> list[Effect]:
         uas.refuse_extensions(request)
@@ -215,11 +355,8 @@ class PresenceService:
         )
         return [Respond(request, 200, self._stateless_tag(request), headers)]
 
-    def _subscribe(self, request: Request) -> list[Effect]:
-        """Refuse in the order 483, 403, 420, 416, 404, 481, 500, 489, 406, 423; else let the notifier accept."""
-        uas.refuse_hops(request)
-        if not self._trusts(request.flow.host):
-            raise SipError(403)
+    def _subscribe(self, request: Request, *, user: str) -> list[Effect]:
+        """Refuse in the order 420, 416, 404, 481, 500, 489, 406, 423; else let the notifier accept."""
         uas.refuse_extensions(request)
         uas.refuse_scheme(request)
         now = self._clock.now()
@@ -227,49 +364,45 @@ class PresenceService:
             return self._notifier.refresh(request, now=now)
         if not request.from_tag:
             raise SipError(400, reason="Missing From tag")
-        return self._notifier.subscribe(request, self._watched(request), now=now)
+        watched = self._addressing.watched(request, user=user)
+        since = self.outbox.waiting_since
+        if since is not None and now - since > MAX_COMMIT_AGE:  # what the store can do belongs to the refreshes
+            raise SipError(500, f"Retry-After: {RETRY_AFTER}\r\n", name=COMMITS_LATE)
+        return self._notifier.subscribe(request, watched, now=now)
 
-    def _trusts(self, host: str) -> bool:
-        known = self._trust.get(host)
-        if known is None:
-            if len(self._trust) >= MAX_TRUST_CACHE:
-                self._trust.clear()
-            address = ip_address(host.partition("%")[0])
-            mapped = getattr(address, "ipv4_mapped", None)
-            known = any((mapped or address) in network for network in self._settings.trusted_networks)
-            self._trust[host] = known
-        return known
+    def _authenticate(self, request: Request, record: SubscriptionRecord | None) -> Subscriber | None:
+        """Return who asks; None where he need not say. `record` is the subscription that a request is about.
 
-    def _watched(self, request: Request) -> Watched:
-        """Find what an initial request is about. Raises SipError 404."""
-        uri = parse_uri(request.uri)
-        account = self._account(request, uri)
-        user = uri.unescaped_user
-        if account is None or not is_extension(user):
-            raise SipError(404)
-        resource = resource_id(user, account.realm)
-        if not self._settings.unknown_resources_allowed and not self.directory.knows(resource):
-            raise SipError(404)
-        return Watched(account.id, resource, entity_of(request))
-
-    def _account(self, request: Request, uri: Uri) -> Account | None:
-        """The account by the host of the Request-URI; if that is us, by To, then From. A sole account in any case."""
-        sole = self.directory.sole_account
-        if sole is not None:
-            return sole
-        account = self.directory.account_by_host(uri.host)
-        if account is None and self._is_local(request, uri):
-            for name in ("to", "from"):
-                account = account or self.directory.account_by_host(_host_of(request.get(name) or ""))
-        return account
-
-    def _is_local(self, request: Request, uri: Uri) -> bool:
-        written = join_host_port(uri.host, uri.port)
-        return (
-            uri.host in self._settings.local_hosts
-            or written == request.flow.local
-            or (join_host_port(uri.host, 0) == request.flow.local.rpartition(":")[0])
+        Raises SipError: 401, or 403 where there is no account whose password could be asked for; Excess.
+        """
+        flow = request.flow
+        if self.admission.trusts(flow.host):
+            return None
+        account = self._addressing.asked(request)[0] if record is None else self.directory.find(record.account)
+        if account is None:
+            raise SipError(481 if request.to_tag else 403)
+        now = self._clock.now()
+        subscriber = self._authenticator.authenticate(
+            request, account, means_us=lambda uri: self._addressing.means_us(uri, flow), now=now
         )
+        self.admission.known_good(flow.host, flow.port, now)
+        if not self.admission.allows(subscriber.account, subscriber.user, now):
+            raise Excess(SUBSCRIBER_RATE)
+        return subscriber
+
+    def _authorise(self, request: Request, record: SubscriptionRecord | None, subscriber: Subscriber | None) -> None:
+        """Refuse what this subscriber may not do. Raises SipError 403."""
+        if record is not None:
+            # In a dialog only those credentials count that made it, and any of its account where none were needed.
+            if subscriber is not None and record.authenticated_user not in ("", subscriber.user):
+                raise SipError(403)
+            resource, account_id = record.resource, record.account
+        else:
+            account, asked = self._addressing.asked(request)
+            if account is None or asked is None:
+                return  # that is refused in its turn
+            resource, account_id = asked, account.id
+        self._authenticator.authorise(subscriber, resource, account_id, caller=caller(request))
 
     def _stateless_tag(self, request: Request) -> str:
         """One To tag for a request and all its retransmissions (RFC 3261 section 8.2.7)."""
@@ -279,6 +412,8 @@ class PresenceService:
     # The shell's turn
 
     def _execute(self, effects: Sequence[Effect]) -> None:
+        if self._settings.debug:
+            self._journal.decided(effects)
         self.outbox.add(effects)
         self._arm()
 
@@ -298,17 +433,15 @@ class PresenceService:
 
     def _expire(self) -> None:
         self._armed_at = None
-        self._execute(self._notifier.expire(now=self._clock.now()))
+        now = self._clock.now()
+        effects = self._notifier.expire(now=now)
+        self._journal.expired(effects, now)
+        self._execute(effects)
         self.outbox.flush()
 
 
-def is_extension(text: str) -> bool:
-    """Whether unescaped text can be the user part of a watched address: something, printable, and not too long."""
-    return 0 < len(text) <= MAX_EXTENSION and text.isprintable()
-
-
-def _host_of(value: str) -> str:
-    try:
-        return parse_uri(parse_name_addr(value).uri).host
-    except (MalformedMessage, SipError):
-        return ""
+def _reason(request: Request, error: SipError) -> str:
+    """What a refusal is counted as. A phone without credentials, or with old ones, does nothing wrong."""
+    if error.status == 401 and (request.get("authorization") is None or "stale=true" in error.headers):
+        return CHALLENGED
+    return error.name or BY_STATUS.get(error.status, str(error.status))

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -28,6 +29,23 @@ def need_phone() -> None:
     if sys.platform != "linux" or platform.machine() != "x86_64" or sys.version_info >= (3, 13):
         pytest.skip("pjsua2-python has a wheel for Linux on x86-64 and Python before 3.13 only")
     _missing("pjsua2-python")
+
+
+def need_atheris() -> None:
+    """The same for the extra `fuzz`."""
+    if importlib.util.find_spec("atheris") is not None:
+        return
+    if sys.platform != "linux" or platform.machine() != "x86_64" or sys.version_info >= (3, 14):
+        pytest.skip("atheris has wheels for Linux on x86-64 and Python before 3.14 only")
+    _missing("atheris")
+
+
+def need_node_modules(folder: Path) -> str:
+    """Return the path of node; skip the test, or fail as above, where `npm ci` did not run in this folder."""
+    node = need("node")
+    if not (folder / "node_modules").is_dir():
+        _missing(f"what {folder.name}/package.json names")
+    return node
 
 
 def _missing(what: str) -> NoReturn:

@@ -10,6 +10,7 @@ from sipresence.backends.memory import MemoryStore
 from sipresence.errors import StoreError
 from sipresence.events.effects import Notify, Respond, Write
 from sipresence.ports import Loaded
+from sipresence.sip.message import Request
 
 NOW = 1_700_000_000.0
 
@@ -108,9 +109,13 @@ class RecordingEndpoint:
 
     def __init__(self) -> None:
         self.sent: list[Respond | Notify] = []
+        self.dropped: list[Request] = []
 
     def respond(self, response: Respond) -> None:
         self.sent.append(response)
+
+    def drop(self, request: Request) -> None:
+        self.dropped.append(request)
 
     def send(self, notify: Notify) -> None:
         self.sent.append(notify)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,7 @@ class FakeApi:
         self.requests: list[tuple[str, str, object]] = []
         self.states = {"101": {"state": "early", "since": 1_700_000_000}, "102": {"state": "terminated", "since": 0}}
         self.refusal: tuple[int, object] | None = None
+        self.timelines: dict[str, object] = {}  # by extension or Call-ID
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json() if request.can_read_body else None
@@ -56,12 +58,22 @@ class FakeApi:
             return self._envelope(data, status=status)
         if request.method == "POST":
             return self._envelope("command sent", status=202)
+        if request.path.endswith("/timeline"):
+            return self._envelope(self._timeline(request))
         extension = request.raw_path.removeprefix(PRESENCE).strip("/")
         if extension.startswith("?"):
             return self._envelope({"subscriptions": SUBSCRIPTIONS, "states": self.states})
         idle = {"state": "terminated", "since": 0}
         found = {name: events for name, events in SUBSCRIPTIONS.items() if name == extension}
         return self._envelope({"subscriptions": found, **self.states.get(extension, idle)})
+
+    def _timeline(self, request: web.Request) -> object:
+        if "call_id" in request.query:
+            found = self.timelines.get(request.query["call_id"])
+            return [] if found is None else [found]
+        extension = request.path.removeprefix(PRESENCE).split("/")[1]
+        nothing = {"extension": extension, "state": "terminated", "since": 0, "phones": [], "timeline": []}
+        return self.timelines.get(extension, nothing)
 
     def _envelope(self, data: object, status: int = 200) -> web.Response:
         return web.json_response({"data": data, "status": "success"}, status=status)
@@ -134,6 +146,77 @@ def test_list_as_json_is_the_data_of_the_answer(api: FakeApi) -> None:
 def test_list_shows_a_record_without_a_user_agent(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(RECORD, "user_agent")
     assert run("list").exit_code == 0
+
+
+AT = datetime(2026, 5, 4, 10, 0, 1, 250_000).timestamp()
+PHONE = {
+    "call_id": "call-1", "from": "bob@office.example.com", "contact": "sip:bob@192.0.2.7:5060", "user_agent": "",
+    "told": "early", "believes": "confirmed",
+}  # fmt: skip
+TIMELINE = {
+    "extension": "101",
+    "state": "early",
+    "since": int(AT),
+    "phones": [
+        PHONE,
+        {**PHONE, "call_id": "call-2", "believes": None, "user_agent": "Phone\x1b[31m"},
+        {**PHONE, "call_id": "call-3", "believes": "early", "user_agent": "Phone"},
+    ],
+    "timeline": [
+        {"at": AT, "event": "restored", "expires": 3600, "call_id": "call-1"},
+        {"at": AT, "event": "state", "source": "manual", "state": "early", "lamp": "early", "by": "boss"},
+        {"at": AT, "event": "reset", "lamp": "terminated", "by": ""},
+        {"at": AT, "event": "refreshed", "expires": 3600, "call_id": "call-1"},
+        {"at": AT, "event": "moved", "before": "UDP 192.0.2.7:5060", "call_id": "call-1"},
+        {"at": AT, "event": "notify", "cseq": 4, "version": 3, "state": "early", "final": False, "status": 200,
+         "rtt": 0.00213, "call_id": "call-1"},
+        {"at": AT, "event": "notify", "cseq": 5, "version": 4, "state": "early", "final": True, "status": 0,
+         "call_id": "call-1"},
+        {"at": AT, "event": "ended", "reason": "expired", "call_id": "call-1"},
+        {"at": AT, "event": "from a later version", "call_id": "call-1"},
+    ],
+}  # fmt: skip
+CLOCK = "2026-05-04 10:00:01.250"
+STORY = f"""\
+101: early since 2026-05-04 10:00:01
+  call-1  bob@office.example.com (no User-Agent) believes: confirmed, which is wrong
+  call-2  bob@office.example.com (Phone?[31m) believes: nothing yet
+  call-3  bob@office.example.com (Phone) believes: early
+{CLOCK}  call-1  found in the store at a start
+{CLOCK}  manual by boss: early; the lamp shows early
+{CLOCK}  reset
+{CLOCK}  call-1  refreshed for 3600 s
+{CLOCK}  call-1  moved away from UDP 192.0.2.7:5060
+{CLOCK}  call-1  NOTIFY 4, version 3: early -> 200 after 2.1 ms
+{CLOCK}  call-1  NOTIFY 5, version 4: early, the last one -> no answer
+{CLOCK}  call-1  ended: expired
+{CLOCK}  call-1  from a later version
+"""
+
+
+def test_trace_tells_the_story_of_an_extension(api: FakeApi) -> None:
+    api.timelines["101"] = TIMELINE
+    result = run("trace", "101")
+    assert (result.exit_code, result.stdout) == (0, STORY)
+    assert api.requests == [("GET", f"{PRESENCE}/101/timeline?include=body", None)]
+
+
+def test_trace_finds_a_call_id(api: FakeApi) -> None:
+    api.timelines["a/b@c"] = TIMELINE
+    assert run("trace", "a/b@c").stdout == STORY
+    assert [path for _, path, _ in api.requests] == [
+        f"{PRESENCE}/a%2Fb%40c/timeline?include=body",
+        f"{PRESENCE.removesuffix('presence')}timeline?include=body&call_id=a%2Fb%40c",
+    ]
+
+
+def test_trace_of_what_nobody_knows(api: FakeApi) -> None:
+    assert run("trace", "999").stdout == "999: terminated\n  nothing is known of it\n"
+
+
+def test_trace_as_json_is_a_list_of_timelines(api: FakeApi) -> None:
+    api.timelines["101"] = TIMELINE
+    assert json.loads(run("trace", "101", "--json").stdout) == [TIMELINE]
 
 
 def test_set_sends_the_command(api: FakeApi) -> None:

@@ -123,9 +123,12 @@ def test_every_key_is_accepted(file: Path) -> None:
         t1_ms = 100
         notify_failures = 100
         restore_spread = 0.5
-        nameservers = ["192.0.2.53", "2001:db8::53"]
+        nameservers = ["192.0.2.53", "2001:db8::53", "127.0.0.1:5353", "[::1]:5353"]
         tls_certificate = "cert.pem"
         tls_private_key = "key.pem"
+        tls_hosts = [{{ name = "*.Example.NET", certificate = "net.pem", private_key = "/etc/net-key.pem" }}]
+        tls_client_ca = "ca.pem"
+        ws_origins = ["https://example.com"]
         [http]
         listen = "[::1]:8080"
         [store]
@@ -141,6 +144,7 @@ def test_every_key_is_accepted(file: Path) -> None:
         aliases = ["PBX.example.com", "[2001:DB8::1]", "192.0.2.1"]
         api_key = "{"k" * 64}"
         tokens = ["12345678"]
+        digest_algorithms = ["MD5", "SHA-256"]
         [[accounts.users]]
         id = "{ID}"
         username = "alice"
@@ -152,6 +156,13 @@ def test_every_key_is_accepted(file: Path) -> None:
         owner_id = "{ID.upper()}"
         presence_id = "*101"
         sip = {{ username = "ab", password = "12345" }}
+        [[accounts.devices]]
+        id = "{ID}"
+        sip = {{ username = "cd", ha1 = {{ "MD5" = "{"0A" * 16}" }} }}
+        [[accounts.watch_rules]]
+        subscriber = "ab|cd"
+        resource = "1.*"
+        action = "deny"
         [[accounts.lists]]
         name = "reception"
         members = [{{ resource = "101", label = "Alice" }}, {{ resource = "102" }}]
@@ -160,11 +171,24 @@ def test_every_key_is_accepted(file: Path) -> None:
     assert [listener.url for listener in config.sip.listen] == ["udp://0.0.0.0:5060", "tcp://[::]:5080"]
     assert [listener.advertise for listener in config.sip.listen] == [None, "[2001:db8::1]:5080"]
     assert config.sip.trusted_networks == (ip_network("10.0.0.0/8"),)
+    assert config.sip.nameservers == ("192.0.2.53:53", "[2001:db8::53]:53", "127.0.0.1:5353", "[::1]:5353")
+    folder = file.parent.resolve()
+    assert (config.sip.tls_certificate, config.sip.tls_private_key) == (folder / "cert.pem", folder / "key.pem")
+    (host,) = config.sip.tls_hosts
+    assert (host.name, host.certificate) == ("*.example.net", folder / "net.pem")
+    assert host.private_key == Path("/etc/net-key.pem")
+    assert config.sip.tls_client_ca == folder / "ca.pem"
     assert (config.http.listen, config.store.path) == ("[::1]:8080", None)
     (account,) = config.accounts
     assert (account.id, account.realm) == (ID, "office.example.com")
     assert account.aliases == ("pbx.example.com", "2001:db8::1", "192.0.2.1")
     assert account.devices[0].owner_id == account.users[0].id
+    assert account.devices[1].sip.ha1 is not None
+    assert account.devices[1].sip.ha1["MD5"].get_secret_value() == "0A" * 16
+    assert account.digest_algorithms == ("MD5", "SHA-256")
+    (rule,) = account.watch_rules
+    assert rule.subscriber.fullmatch("CD"), "in any case"
+    assert (rule.resource.pattern, rule.action) == ("1.*", "deny")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +245,7 @@ def test_lists_are_json_in_the_environment(file: Path) -> None:
     assert [listener.url for listener in config.sip.listen] == ["udp://127.0.0.1:5070", "tcp://127.0.0.1:5070"]
     assert config.sip.listen[1].advertise == "a.example"
     assert config.sip.trusted_networks == ()
-    assert [str(server) for server in config.sip.nameservers] == ["192.0.2.53"]
+    assert config.sip.nameservers == ("192.0.2.53:53",)
     assert [account.realm for account in config.accounts] == ["env.example.com"]
 
 
@@ -262,12 +286,8 @@ def test_the_system_file() -> None:
 
 FIELD_ERRORS = [
     # [sip] listen
-    (
-        '[sip]\nlisten = ["tls://0.0.0.0:5061"]',
-        "sip.listen.0.url: tls:// is not in this version; udp:// and tcp:// are",
-    ),
-    ('[sip]\nlisten = ["ws://0.0.0.0:80"]', "sip.listen.0.url: ws:// is not in this version; udp:// and tcp:// are"),
-    ('[sip]\nlisten = ["WSS://[::]:80"]', "sip.listen.0.url: wss:// is not in this version; udp:// and tcp:// are"),
+    ('[sip]\nlisten = ["tls://0.0.0.0:5061"]', "sip.listen.0: tls:// needs sip.tls_certificate"),
+    ('[sip]\nlisten = [{ url = "WSS://[::]" }]', "sip.listen.0.url: wss:// needs sip.tls_certificate"),
     ('[sip]\nlisten = ["sctp://0.0.0.0"]', "sip.listen.0.url: 'sctp://0.0.0.0' is no listener such as"),
     ('[sip]\nlisten = ["0.0.0.0:5060"]', "sip.listen.0.url: '0.0.0.0:5060' is no listener such as"),
     ('[sip]\nlisten = ["udp://0.0.0.0:99999"]', "sip.listen.0.url: '0.0.0.0:99999' is no host or host:port"),
@@ -301,9 +321,21 @@ FIELD_ERRORS = [
     ('[sip]\nunknown_resources = "deny"', "sip.unknown_resources: Input should be 'allow' or 'reject'"),
     ('[sip]\ndigest_algorithms = ["SHA-1"]', "sip.digest_algorithms.0: Input should be 'SHA-256' or 'MD5'"),
     ("[sip]\ndigest_algorithms = []", "sip.digest_algorithms: must not be empty"),
-    ('[sip]\nnameservers = ["ns.example"]', "sip.nameservers.0: value is not a valid IPv4 or IPv6 address"),
+    ('[sip]\nnameservers = ["ns.example"]', "sip.nameservers.0: 'ns.example' is no IP address or address:port"),
+    ('[sip]\nnameservers = ["192.0.2.53:0"]', "sip.nameservers.0: '192.0.2.53:0' is no IP address or address:port"),
     ('[sip]\ntls_certificate = "cert.pem"', "sip.tls_certificate: needs tls_private_key, and the other way round"),
     ('[sip]\ntls_private_key = "key.pem"', "sip.tls_certificate: needs tls_private_key, and the other way round"),
+    ('[sip]\ntls_hosts = [{ name = "a.example", certificate = "c" }]', "sip.tls_hosts.0.private_key: is required"),
+    (
+        '[sip]\ntls_hosts = [{ name = "https://a", certificate = "c", private_key = "k" }]',
+        "sip.tls_hosts.0.name: 'https://a' is no host name",
+    ),
+    ("[limits]\nsource_rate = 0", "limits.source_rate: "),
+    ("[limits]\nhost_burst = 0", "limits.host_burst: "),
+    ("[limits]\nsubscriptions_per_subscriber = 0", "limits.subscriptions_per_subscriber: "),
+    ("[limits]\nmax_connections = 0", "limits.max_connections: "),
+    ("[limits]\nmessage_deadline = 0", "limits.message_deadline: "),
+    ("[limits]\nidle_timeout = nan", "limits.idle_timeout: "),
     # unknown keys
     ("[sip]\nmin_expire = 60", "sip.min_expire: unknown key"),
     ("[http]\nkazoo_exact = true", "http.kazoo_exact: unknown key"),
@@ -372,6 +404,74 @@ def test_a_wrong_field_is_named(file: Path, text: str, expected: str) -> None:
 def test_sip_credentials_have_lengths(file: Path, username: str, password: str, wrong: str) -> None:
     text = f'{ACCOUNT}[[accounts.devices]]\nid = "{ID}"\nsip = {{ username = "{username}", password = "{password}" }}'
     assert findings(file, text) == [f"accounts.0.devices.0.sip.{wrong}"]
+
+
+HA1 = {"MD5": "0A" * 16, "SHA-256": "0a" * 32}
+
+
+def ha1_of(algorithm: str, digits: str) -> str:
+    return f'ha1 = {{ "{algorithm}" = "{digits}" }}'
+
+
+def device_with(sip: str, account: str = "") -> str:
+    return f'{ACCOUNT}{account}\n[[accounts.devices]]\nid = "{ID}"\nsip = {{ username = "phone", {sip} }}'
+
+
+@pytest.mark.parametrize(
+    ("sip", "wrong"),
+    [
+        ("", ": needs either password or ha1"),
+        ('password = "12345", ' + ha1_of("MD5", HA1["MD5"]), ": needs either password or ha1"),
+        ("ha1 = {}", ".ha1: "),
+        ('ha1 = { "SHA-512" = "ab" }', ".ha1.SHA-512."),
+        (ha1_of("MD5", HA1["SHA-256"]), ".ha1: MD5 must have 32 hex digits"),
+        (ha1_of("SHA-256", HA1["MD5"]), ".ha1: SHA-256 must have 64 hex digits"),
+        (ha1_of("MD5", "x" * 32), ".ha1: MD5 must have 32 hex digits"),
+        ('ha1 = "text"', ".ha1: "),
+    ],
+)
+def test_a_device_has_a_password_or_ha1(file: Path, sip: str, wrong: str) -> None:
+    lines = findings(file, device_with(sip).replace(",  }", " }"))
+    assert [line for line in lines if line.startswith(f"accounts.0.devices.0.sip{wrong}")], lines
+
+
+@pytest.mark.parametrize(
+    ("of_account", "of_all", "right"),
+    [
+        ("", "", True),
+        ("", 'digest_algorithms = ["SHA-256"]', False),
+        ('digest_algorithms = ["MD5"]', 'digest_algorithms = ["SHA-256"]', True),
+        ('digest_algorithms = ["SHA-256"]', "", False),
+    ],
+)
+def test_an_ha1_must_be_of_use(file: Path, of_account: str, of_all: str, *, right: bool) -> None:
+    text = f"[sip]\n{of_all}\n" + device_with(ha1_of("MD5", HA1["MD5"]), of_account)
+    expected = "accounts.0.devices.0.sip.ha1: has none of the account's digest_algorithms"
+    assert findings_if_any(file, text) == (() if right else (expected,))
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        ('subscriber = "[", resource = "1", action = "deny"', ".subscriber: is no regular expression: "),
+        ('subscriber = 1, resource = "1", action = "deny"', ".subscriber: must be a regular expression in quotes"),
+        ('subscriber = "1", action = "deny"', ".resource: is required"),
+        ('subscriber = "1", resource = "1", action = "forbid"', ".action: "),
+        ('subscriber = "1", resource = "1"', ".action: is required"),
+    ],
+)
+def test_wrong_watch_rules(file: Path, rule: str, wrong: str) -> None:
+    (line,) = findings(file, f"{ACCOUNT}watch_rules = [{{ {rule} }}]")
+    assert line.startswith(f"accounts.0.watch_rules.0{wrong}")
+
+
+def test_no_algorithm_is_offered_twice(file: Path) -> None:
+    """RFC 8760 section 2.3: of one realm, each challenge has another algorithm."""
+    text = f'[sip]\ndigest_algorithms = ["MD5", "MD5"]\n{ACCOUNT}digest_algorithms = ["SHA-256", "MD5", "SHA-256"]'
+    assert findings(file, text) == [
+        "sip.digest_algorithms.1: the same as sip.digest_algorithms.0",
+        "accounts.0.digest_algorithms.2: the same as accounts.0.digest_algorithms.0",
+    ]
 
 
 # --- what is wrong: one against another -------------------------------------------------------------------------------
@@ -496,7 +596,7 @@ def test_all_errors_are_reported_at_once(file: Path) -> None:
     text = f"""
     surprise = 1
     [sip]
-    listen = ["tls://0.0.0.0", "udp://0.0.0.0:5060", "udp://0.0.0.0:5060"]
+    listen = ["sctp://0.0.0.0", "udp://0.0.0.0:5060", "udp://0.0.0.0:5060"]
     min_expires = 9000
     trusted_networks = ["everywhere"]
     [store]
@@ -584,7 +684,9 @@ def test_values_of_any_type_raise_nothing_else(file: Path, key: str, value: str)
 
 
 @pytest.mark.parametrize("value", WRONG_TYPES)
-@pytest.mark.parametrize("key", ["id", "realm", "aliases", "tokens", "api_key", "users", "devices", "lists"])
+@pytest.mark.parametrize(
+    "key", ["id", "realm", "aliases", "tokens", "api_key", "users", "devices", "lists", "digest_algorithms"]
+)
 def test_values_of_any_type_in_an_account(file: Path, key: str, value: str) -> None:
     lines = findings_if_any(file, f"[[accounts]]\n{key} = {value}\n[[accounts]]\n{key} = {value}")
     assert all(line.startswith("accounts.") for line in lines)
@@ -598,7 +700,10 @@ def test_no_secret_is_shown(file: Path) -> None:
     api_key = "{"HIDDEN" * 3}"
     tokens = ["HIDDEN", "HIDDEN-TOKEN", "HIDDEN-TOKEN"]
     users = [{{ id = "{ID}", password = ["HIDDEN"] }}]
-    devices = [{{ id = "{ID}", sip = {{ username = "phone", password = "{"HIDDEN" * 9}" }} }}]
+    devices = [
+        {{ id = "{ID}", sip = {{ username = "phone", password = "{"HIDDEN" * 9}" }} }},
+        {{ id = "{ID_2}", sip = {{ username = "other", ha1 = {{ "MD5" = "HIDDEN" }} }} }},
+    ]
     """
     with pytest.raises(ConfigError) as caught:
         load_text(file, text)
@@ -608,6 +713,7 @@ def test_no_secret_is_shown(file: Path) -> None:
         "accounts.0.tokens.2",
         "accounts.0.users.0.password",
         "accounts.0.devices.0.sip.password",
+        "accounts.0.devices.1.sip.ha1",
     }
     assert "HIDDEN" not in str(caught.value)
     assert caught.value.__suppress_context__
@@ -619,7 +725,10 @@ def test_no_repr_shows_a_secret(file: Path) -> None:
     config = load_text(file, text)
     assert "HIDDEN" not in repr(config)
     assert "s3cret-sip" not in repr(config)
-    assert config.accounts[0].devices[0].sip.password.get_secret_value() == "s3cret-sip"
+    password = config.accounts[0].devices[0].sip.password
+    assert password is not None
+    assert password.get_secret_value() == "s3cret-sip"
+    assert HA1["MD5"] not in repr(load_text(file, device_with(ha1_of("MD5", HA1["MD5"]))))
 
 
 # --- the file itself --------------------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """The directory: whose lamp is whose, which host and which token mean which account."""
 
+import hashlib
 import hmac
+import re
 from typing import Any
 
 import pytest
 
 from sipresence import directory as directory_module
-from sipresence.directory import Account, Device, Directory, ListMember, ResourceList, User
+from sipresence.directory import Account, Device, Directory, ListMember, ResourceList, User, WatchRule
 from sipresence.errors import UnknownAccount, UnknownDevice, UnknownUser
 from sipresence.names import AccountId, ResourceId
+from sipresence.sip.digest import Algorithm
 
 ACME = AccountId("a" * 32)
 OTHER = AccountId("b" * 32)
@@ -226,11 +229,69 @@ def test_every_token_is_compared_whichever_matches(token: str, monkeypatch: pyte
     assert compared == [b"demo-token", "grüße-alle".encode(), b"other-token"]
 
 
+MD5, SHA_256 = Algorithm.MD5, Algorithm.SHA_256
+
+
+def test_ha1_is_made_of_the_password_for_the_algorithms_of_the_account() -> None:
+    both = account(devices=(device("d", "phone"),))
+    one = account(OTHER, "other.example.com", devices=(device("d", "phone"),), digest_algorithms=(SHA_256,))
+    directory = Directory([both, one])
+    assert directory.ha1(ACME, "phone", MD5) == hashlib.md5(b"phone:acme.example.com:pw").hexdigest()
+    assert directory.ha1(ACME, "phone", SHA_256) == hashlib.sha256(b"phone:acme.example.com:pw").hexdigest()
+    assert directory.ha1(OTHER, "phone", SHA_256) == hashlib.sha256(b"phone:other.example.com:pw").hexdigest()
+    assert directory.ha1(OTHER, "phone", MD5) is None
+    assert directory.ha1(ACME, "Phone", MD5) is None, "user names are compared as they are"
+    assert directory.ha1(NOBODY, "phone", MD5) is None
+
+
+def test_ha1_is_taken_as_it_is_where_there_is_no_password() -> None:
+    phone = Device("d", "d", None, None, "phone", None, {MD5: "0a" * 16})
+    directory = Directory([account(devices=(phone,))])
+    assert directory.ha1(ACME, "phone", MD5) == "0a" * 16
+    assert directory.ha1(ACME, "phone", SHA_256) is None
+
+
+def test_accounts_by_realm_and_by_id() -> None:
+    acme = account(aliases=("pbx.example.com",))
+    directory = Directory([acme])
+    assert directory.account_by_realm("acme.example.com") is acme
+    assert directory.account_by_realm("pbx.example.com") is None, "an alias is no realm"
+    assert directory.find(ACME) is acme
+    assert directory.find(NOBODY) is None
+
+
+@pytest.mark.parametrize(
+    ("subscriber", "extension", "may"),
+    [
+        ("lobby", "101", False),
+        ("LOBBY", "101", False),
+        ("lobby", "102", True),
+        ("lobby2", "101", True),
+        pytest.param("desk", "1010", True, id="the whole has to match"),
+        pytest.param("desk", "vip", False, id="the first one counts"),
+        pytest.param("boss", "vip", True, id="none matches"),
+    ],
+)
+def test_who_may_watch_whom(subscriber: str, extension: str, *, may: bool) -> None:
+    def rule(subscribers: str, resources: str, *, allow: bool) -> WatchRule:
+        return WatchRule(re.compile(subscribers, re.IGNORECASE), re.compile(resources, re.IGNORECASE), allow)
+
+    rules = (
+        rule("lobby", "101", allow=False),
+        rule("desk", "vip", allow=False),
+        rule("desk", ".*", allow=True),
+        rule("nobody", ".*", allow=False),
+    )
+    directory = Directory([account(watch_rules=rules), account(OTHER, "other.example.com")])
+    assert directory.may_watch(subscriber, ResourceId(f"{extension}@acme.example.com")) is may
+    assert directory.may_watch(subscriber, ResourceId(f"{extension}@other.example.com"))
+
+
 def test_no_repr_shows_a_secret() -> None:
     secretive = account(
         api_key="SECRET-1",
         tokens=("SECRET-2",),
         users=(User("u", "alice", "SECRET-3", None),),
-        devices=(device("d", "phone", password="SECRET-4"),),
+        devices=(device("d", "phone", password="SECRET-4"), Device("e", "", None, None, "e", None, {MD5: "SECRET-5"})),
     )
     assert "SECRET" not in repr(secretive)

@@ -70,6 +70,10 @@ class LocalBus:
     def __init__(self, deliver: Callable[[StateChange], None]) -> None:
         self._deliver = deliver
 
+    @property
+    def up(self) -> bool:
+        return True  # there is nothing to lose contact with
+
     def publish(self, change: StateChange) -> None:
         """Deliver the change to this process, the only one there is."""
         self._deliver(change)

@@ -88,21 +88,48 @@ class SqliteStore:
     def _open(self, loop: asyncio.AbstractEventLoop) -> Loaded:
         try:
             with ExitStack() as opened:
-                _lock(self._path, opened)
+                mark = _FailureMark(_lock(self._path, opened))
                 self._path.touch(0o600)  # SQLite gives the log the mode of the database
                 db = opened.enter_context(closing(_connect(self._path)))
                 _migrate(db)
                 _use_log(db, self._synchronous)
-                loaded = _load(db)
+                loaded = _load(db, numbers_passed=mark.failing)
                 second = opened.enter_context(closing(_connect(self._path)))
                 checkpointer = _Checkpointer(second)
                 opened.callback(checkpointer.stop)
-                self._writer = _Writer(db, loop, checkpointer)
+                self._writer = _Writer(db, loop, checkpointer, mark)
                 opened.callback(self._writer.stop)
                 self._opened = opened.pop_all()
         except (StoreUnusable, OSError, sqlite3.Error, KeyError, TypeError, ValueError) as error:
-            raise StoreUnusable(f"{self._path}: {error}") from error  # the last three: a row that we did not write
+            # The last three: a row that we did not write.
+            raise StoreUnusable(f"{self._path}: {_reason(error, self._path)}") from error
         return loaded
+
+
+class _FailureMark:
+    """Whether the store failed, in the one byte of its lock file: for the next process, which then leaps.
+
+    What is committed after a failure says nothing of the numbers of those that are not in it, so this process leaves
+    the mark where it is; one that finds it takes it away with its first commit, which holds every leap. The byte is
+    there already, so writing it over needs no room on a full disk.
+    """
+
+    def __init__(self, lock: int) -> None:
+        self._lock = lock
+        self._failed = False  # in this process
+        self.failing = os.pread(lock, 1, 0) == b"!"
+        os.pwrite(lock, b"!" if self.failing else b".", 0)
+
+    def committed(self, *, failed: bool) -> None:
+        """Take note of what became of a batch."""
+        self._failed |= failed
+        if self._failed == self.failing:
+            return
+        self.failing = self._failed
+        try:
+            os.pwrite(self._lock, b"!" if self.failing else b".", 0)
+        except OSError as error:  # a file system that was made read-only: then no process starts before it is mended
+            _log.warning("failure not marked", error=str(error))
 
 
 class _Checkpointer:
@@ -135,7 +162,10 @@ class _Checkpointer:
 class _Writer:
     """The only thread that writes: a transaction per batch, each answered on the loop, in the order of submission."""
 
-    def __init__(self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop, checkpointer: _Checkpointer) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop, checkpointer: _Checkpointer, mark: "_FailureMark"
+    ) -> None:
+        self._mark = mark
         self._db = db
         self._loop = loop
         self._checkpointer = checkpointer
@@ -156,6 +186,7 @@ class _Writer:
         while (job := self._queue.get()) is not None:
             writes, done = job
             error = self._commit(writes)
+            self._mark.committed(failed=error is not None)
             self._loop.call_soon_threadsafe(done, error)
             rows += len(writes)
             if self._checkpointer.behind:
@@ -229,8 +260,11 @@ def _state_change(row: StateRow) -> StateChange:
     return StateChange(AccountId(account), ResourceId(resource), Source(source), said, at, expires_at)
 
 
-def _lock(path: Path, opened: ExitStack) -> None:
-    """Hold PATH.lock until `opened` is closed. The file stays: removing it would race with the next server's lock."""
+def _lock(path: Path, opened: ExitStack) -> int:
+    """Hold PATH.lock until `opened` is closed; return its descriptor.
+
+    The file stays: removing it would race with the next server's lock.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = f"{path.resolve()}.lock"  # one database has one lock, whichever link leads to it
     lock = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
@@ -239,6 +273,14 @@ def _lock(path: Path, opened: ExitStack) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise StoreUnusable("in use by another server") from None
+    return lock
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """What is wrong, in plain words: SQLite calls it an I/O error when there is no room for its shared memory."""
+    if isinstance(error, sqlite3.OperationalError) and not os.statvfs(path.parent).f_bavail:
+        return "the disk is full"
+    return str(error)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -285,9 +327,9 @@ def _checkpoint(db: sqlite3.Connection) -> int:
     return int(log_pages)
 
 
-def _load(db: sqlite3.Connection) -> Loaded:
+def _load(db: sqlite3.Connection, *, numbers_passed: bool) -> Loaded:
     db.execute(_SQL["make_tag_key"], (os.urandom(32),))
     subscriptions = list(map(SubscriptionRecord._make, db.execute(_SQL["load_subscriptions"])))
     states = list(map(_state_change, db.execute(_SQL["load_states"])))
     (tag_key,) = db.execute(_SQL["load_tag_key"]).fetchone()
-    return Loaded(subscriptions, states, tag_key)
+    return Loaded(subscriptions, states, tag_key, numbers_passed)

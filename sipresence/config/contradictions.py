@@ -5,6 +5,7 @@ what is of the wrong type is passed over here, since it has a finding already.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import TypeAlias
 
@@ -18,11 +19,14 @@ _Table: TypeAlias = tuple[str, dict[str, object]]
 def contradictions(raw: dict[str, object]) -> Iterator[str]:
     """Yield a finding, `key.path: message`, for each."""
     accounts = _tables([("", raw)], "accounts")
+    of_all: object = SipConfig.model_fields["digest_algorithms"].default
     for sip in _tables([("", raw)], "sip"):
+        of_all = sip[1].get("digest_algorithms", of_all)
         yield from _expires_out_of_order(sip)
         yield from _repeated(_listeners(sip))
-        if ("tls_certificate" in sip[1]) != ("tls_private_key" in sip[1]):
-            yield "sip.tls_certificate: needs tls_private_key, and the other way round"
+        yield from _repeated(_texts([sip], "digest_algorithms"))
+        yield from _certificate_missing(sip)
+        yield from _repeated(_texts(_tables([sip], "tls_hosts"), "name"))
     yield from _repeated(_texts(accounts, "id"))
     yield from _repeated(((path, bare_host(text)) for path, text in _texts(accounts, "realm", "aliases")))
     yield from _repeated(_texts(accounts, "api_key", "tokens"), fold=str)
@@ -36,6 +40,11 @@ def contradictions(raw: dict[str, object]) -> Iterator[str]:
         for path, owner in _texts(devices, "owner_id"):
             if owner.lower() not in user_ids:
                 yield f"{path}: names no user of this account"
+        yield from _repeated(_texts([account], "digest_algorithms"))
+        offered = account[1].get("digest_algorithms", of_all)
+        for path, ha1 in _tables(_tables(devices, "sip"), "ha1"):
+            if isinstance(offered, list | tuple) and not any(algorithm in offered for algorithm in ha1):
+                yield f"{path}: has none of the account's digest_algorithms"
 
 
 def _tables(parents: Iterable[_Table], key: str) -> list[_Table]:
@@ -69,14 +78,26 @@ def _repeated(texts: Iterable[tuple[str, str]], fold: Callable[[str], str] = str
             yield f"{path}: the same as {earlier}"
 
 
-def _listeners(sip: _Table) -> Iterator[tuple[str, str]]:
+def _listen_urls(sip: _Table) -> Iterator[tuple[str, tuple[str, str, int]]]:
     for path, url in chain(_texts([sip], "listen"), _texts(_tables([sip], "listen"), "url")):
-        try:
-            scheme, host, port = split_listen_url(url)
-        except ValueError:
-            continue
+        with suppress(ValueError):
+            yield path, split_listen_url(url)
+
+
+def _listeners(sip: _Table) -> Iterator[tuple[str, str]]:
+    """The sockets: all but UDP share the ports of TCP."""
+    for path, (scheme, host, port) in _listen_urls(sip):
         if port:
-            yield path, f"{scheme}://{join_host_port(host, port)}"
+            yield path, f"{'udp' if scheme == 'udp' else 'tcp'}://{join_host_port(host, port)}"
+
+
+def _certificate_missing(sip: _Table) -> Iterator[str]:
+    if ("tls_certificate" in sip[1]) != ("tls_private_key" in sip[1]):
+        yield f"{sip[0]}.tls_certificate: needs tls_private_key, and the other way round"
+    elif "tls_certificate" not in sip[1]:
+        for path, (scheme, _, _) in _listen_urls(sip):
+            if scheme in ("tls", "wss"):
+                yield f"{path}: {scheme}:// needs sip.tls_certificate and sip.tls_private_key"
 
 
 def _expires_out_of_order(sip: _Table) -> Iterator[str]:

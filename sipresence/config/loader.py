@@ -38,7 +38,8 @@ def default_path(cwd: Path) -> Path | None:
 def load(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Config:
     """Read the file, lay `environ` and then `overrides` (`section.key` -> text) over it, and check everything.
 
-    A relative database path is relative to the file, or to the working directory without one. Raises ConfigError.
+    A relative path, of the database or of a certificate, is relative to the file, or to the working directory without
+    one. Raises ConfigError.
     """
     raw = _merge(_merge(_file(path), _variables(_ours(environ))), _variables(overrides))
     findings = list(contradictions(raw))
@@ -50,7 +51,7 @@ def load(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, 
     if findings:
         raise ConfigError(findings)
     folder = path.parent if path else Path()
-    return config.model_copy(update={"store": config.store.anchored(folder)})
+    return config.model_copy(update={"sip": config.sip.anchored(folder), "store": config.store.anchored(folder)})
 
 
 def _file(path: Path | None) -> dict[str, object]:

@@ -2,26 +2,36 @@
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from sipresence.config.values import (
     DEFAULT_HTTP_PORT,
     Advertised,
+    Count,
     Extension,
     Id,
     Network,
+    Pattern,
+    Rate,
     Realm,
     Seconds,
     Text,
+    Timeout,
+    hex_digests,
     host_alias,
     length,
     listen_address,
     listen_url,
+    name_server,
+    server_name,
     split_store_url,
     store_url,
 )
+
+DigestAlgorithm: TypeAlias = Literal["SHA-256", "MD5"]
+DigestAlgorithms: TypeAlias = Annotated[tuple[DigestAlgorithm, ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -40,6 +50,14 @@ class ListenerConfig(_Section):
         return {"url": value} if isinstance(value, str) else value
 
 
+class TlsHostConfig(_Section):
+    """A further certificate, for clients that ask for `name` (SNI)."""
+
+    name: Annotated[str, AfterValidator(server_name)]
+    certificate: Path
+    private_key: Path
+
+
 class SipConfig(_Section):
     """[sip]: times are seconds unless their name says ms."""
 
@@ -53,13 +71,37 @@ class SipConfig(_Section):
     max_expires: Seconds = 7200
     trusted_networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     unknown_resources: Literal["allow", "reject"] = "allow"
-    digest_algorithms: Annotated[tuple[Literal["SHA-256", "MD5"], ...], Field(min_length=1)] = ("SHA-256", "MD5")
+    digest_algorithms: DigestAlgorithms = ("SHA-256", "MD5")
     t1_ms: Annotated[int, Field(ge=100, le=4000)] = 500
     notify_failures: Annotated[int, Field(ge=1, le=100)] = 4
     restore_spread: Annotated[float, Field(ge=0, le=3600)] = 3.0
-    nameservers: tuple[IPvAnyAddress, ...] = ()
+    notify_rate: Annotated[int, Field(ge=0, le=10_000)] = 10
+    notify_window: Annotated[int, Field(ge=0, le=10_000)] = 10
+    compact_headers: bool = False
+    nat_keepalive: Annotated[int, Field(ge=0, le=3600)] = 30
+    nameservers: tuple[Annotated[str, AfterValidator(name_server)], ...] = ()
     tls_certificate: Path | None = None
     tls_private_key: Path | None = None
+    tls_hosts: tuple[TlsHostConfig, ...] = ()
+    tls_client_ca: Path | None = None
+    ws_origins: tuple[Annotated[Text, length(1, 255)], ...] = ()
+
+    def anchored(self, folder: Path) -> "SipConfig":
+        """Take relative paths as relative to `folder`."""
+
+        def absolute(path: Path | None) -> Path | None:
+            return path and (folder / path).resolve()
+
+        hosts = (
+            host.model_copy(
+                update={"certificate": absolute(host.certificate), "private_key": absolute(host.private_key)}
+            )
+            for host in self.tls_hosts
+        )
+        keys = ("tls_certificate", "tls_private_key", "tls_client_ca")
+        return self.model_copy(
+            update={**{key: absolute(getattr(self, key)) for key in keys}, "tls_hosts": tuple(hosts)}
+        )
 
 
 class HttpConfig(_Section):
@@ -93,6 +135,27 @@ class LogConfig(_Section):
     format: Literal["text", "json"] = "text"
 
 
+class LimitsConfig(_Section):
+    """[limits]: what one sender may ask. Rates are per second, a burst is how many may come at once, times are seconds.
+
+    The last five are of stream connections: TCP, TLS, WS and WSS together.
+    """
+
+    source_rate: Rate = 10.0
+    source_burst: Count = 150
+    host_rate: Rate = 500.0
+    host_burst: Count = 8000
+    subscriber_rate: Rate = 50.0
+    subscriber_burst: Count = 600
+    subscriptions_per_subscriber: Count = 1000
+    max_subscriptions: Count = 2_000_000
+    max_connections: Count = 20_000
+    max_connections_per_source: Count = 1000
+    handshake_deadline: Timeout = 10.0
+    message_deadline: Timeout = 10.0
+    idle_timeout: Timeout = 300.0
+
+
 class UserConfig(_Section):
     """[[accounts.users]]"""
 
@@ -103,10 +166,17 @@ class UserConfig(_Section):
 
 
 class DeviceSipConfig(_Section):
-    """The SIP credentials of a device."""
+    """The SIP credentials of a device: the password, or for each algorithm what a server may keep in its place."""
 
     username: Annotated[Extension, length(2, 32)]
-    password: Annotated[SecretStr, length(5, 32)]
+    password: Annotated[SecretStr, length(5, 32)] | None = None
+    ha1: Annotated[dict[DigestAlgorithm, SecretStr], Field(min_length=1), AfterValidator(hex_digests)] | None = None
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> "DeviceSipConfig":
+        if (self.password is None) == (self.ha1 is None):
+            raise ValueError("needs either password or ha1")
+        return self
 
 
 class DeviceConfig(_Section):
@@ -133,6 +203,14 @@ class ListConfig(_Section):
     members: tuple[MemberConfig, ...] = ()
 
 
+class WatchRuleConfig(_Section):
+    """[[accounts.watch_rules]]: both patterns have to match in whole, in any case."""
+
+    subscriber: Pattern
+    resource: Pattern
+    action: Literal["allow", "deny"]
+
+
 class AccountConfig(_Section):
     """[[accounts]]; ids, realm and aliases in lower case."""
 
@@ -145,6 +223,8 @@ class AccountConfig(_Section):
     users: tuple[UserConfig, ...] = ()
     devices: tuple[DeviceConfig, ...] = ()
     lists: tuple[ListConfig, ...] = ()
+    digest_algorithms: DigestAlgorithms | None = None
+    watch_rules: tuple[WatchRuleConfig, ...] = ()
 
 
 class Config(_Section):
@@ -154,4 +234,5 @@ class Config(_Section):
     http: HttpConfig = HttpConfig()
     store: StoreConfig = StoreConfig()
     log: LogConfig = LogConfig()
+    limits: LimitsConfig = LimitsConfig()
     accounts: tuple[AccountConfig, ...] = ()

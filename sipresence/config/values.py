@@ -8,13 +8,15 @@ from unicodedata import category
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-DEFAULT_SIP_PORT = 5060
+SIP_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}  # RFC 3261 section 19.1.2, RFC 6455 section 3
 DEFAULT_HTTP_PORT = 8000
+DNS_PORT = 53
 MAX_SECONDS = 2**31 - 1
 
 _HOST_PORT = re.compile(
     r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<name>(?=[0-9]*[A-Za-z._-])[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?"
 )
+_HA1_DIGITS = {"MD5": 32, "SHA-256": 64}
 _NAME = re.compile(r"[a-z0-9._-]{1,253}")
 
 Sized = TypeVar("Sized", str, SecretStr)
@@ -29,17 +31,15 @@ def split_host_port(text: str) -> tuple[str, int | None]:
 
 
 def split_listen_url(url: str) -> tuple[str, str, int]:
-    """Split a listener's URL into `udp` or `tcp`, IP address and port (0: the kernel chooses). Raises ValueError."""
+    """Split a listener's URL into scheme, IP address and port (0: the kernel chooses). Raises ValueError."""
     scheme, mark, authority = url.partition("://")
     scheme = scheme.lower()
-    if scheme in ("tls", "ws", "wss"):
-        raise ValueError(f"{scheme}:// is not in this version; udp:// and tcp:// are")
-    if not mark or scheme not in ("udp", "tcp"):
-        raise ValueError(f"'{url}' is no listener such as udp://0.0.0.0:5060 or tcp://[::]:5060")
+    if not mark or scheme not in SIP_PORTS:
+        raise ValueError(f"'{url}' is no listener such as udp://0.0.0.0:5060 or tcp://[::]:5060 (or tls, ws, wss)")
     host, port = split_host_port(authority)
     if not is_address(host):
         raise ValueError(f"'{host}' is no IP address of this machine, nor 0.0.0.0 or [::] for all")
-    return scheme, host, DEFAULT_SIP_PORT if port is None else port
+    return scheme, host, SIP_PORTS[scheme] if port is None else port
 
 
 def split_store_url(url: str) -> Path | None:
@@ -80,6 +80,19 @@ def listen_url(url: str) -> str:
 def listen_address(text: str) -> str:
     host, port = split_host_port(text)
     return join_host_port(host, DEFAULT_HTTP_PORT if port is None else port)
+
+
+def name_server(text: str) -> str:
+    host, port = (text, None) if is_address(text) else split_host_port(text)
+    if not is_address(host) or port == 0:
+        raise ValueError(f"'{text}' is no IP address or address:port")
+    return join_host_port(host, port or DNS_PORT)
+
+
+def server_name(text: str) -> str:
+    if not _NAME.fullmatch(text.lower().removeprefix("*.")):
+        raise ValueError(f"'{text}' is no host name, nor *.domain for all names one label below")
+    return text.lower()
 
 
 def _advertised(text: str) -> str:
@@ -145,10 +158,31 @@ def length(shortest: int, longest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def hex_digests(secrets: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    for algorithm, secret in secrets.items():
+        digits = _HA1_DIGITS[algorithm]
+        if not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", secret.get_secret_value()):
+            raise ValueError(f"{algorithm} must have {digits} hex digits")
+    return secrets
+
+
+def _pattern(text: object) -> re.Pattern[str]:
+    try:
+        if isinstance(text, str):
+            return re.compile(text, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    raise ValueError("must be a regular expression in quotes")
+
+
 Id: TypeAlias = Annotated[str, _lower(r"[0-9a-f]{32}", "32 hex digits")]
 Realm: TypeAlias = Annotated[str, _lower(r"[a-z0-9._-]{4,253}", "a domain: 4 to 253 letters, digits and . _ -")]
 Text: TypeAlias = Annotated[str, AfterValidator(_text)]
 Extension: TypeAlias = Annotated[str, AfterValidator(_extension)]
 Advertised: TypeAlias = Annotated[str, AfterValidator(_advertised)]
+Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_pattern)]
 Network: TypeAlias = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Seconds: TypeAlias = Annotated[int, Field(ge=1, le=MAX_SECONDS)]
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=10_000)]
+Timeout: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MAX_SECONDS)]

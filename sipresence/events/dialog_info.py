@@ -15,15 +15,22 @@ _OPENING = (
     b'<?xml version="1.0" encoding="UTF-8"?>\r\n<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="'
 )
 _AFTER_VERSION = b'" state="full" entity='
+_CODES = {state: code for code, state in enumerate(DialogState)}
 
 
 class Document:
-    """One rendered state of one resource, shared by all its subscriptions."""
+    """One rendered state of one resource, shared by all its subscriptions.
 
-    __slots__ = ("_tail", "state")
+    `changed_at` is when the resource came into this state, 0 where nobody has ever spoken of it.
+    """
 
-    def __init__(self, state: DialogState, tail: bytes) -> None:
+    __slots__ = ("_tail", "changed_at", "code", "revision", "state")
+
+    def __init__(self, state: DialogState, tail: bytes, *, revision: int = 0, changed_at: float = 0.0) -> None:
         self.state = state
+        self.code = _CODES[state]
+        self.revision = revision
+        self.changed_at = changed_at
         self._tail = tail
 
     def stamp(self, version: int, entity: str) -> bytes:
@@ -35,7 +42,8 @@ def render(resource: ResourceState) -> Document:
     """Render the dialogs of a resource, or its idle document."""
     dialogs = resource.dialogs or (manual_dialog(resource.id, DialogState.TERMINATED),)
     body = "".join(map(_dialog, dialogs))
-    return Document(dialogs[0].state, f">\r\n{body}</dialog-info>\r\n".encode())
+    tail = f">\r\n{body}</dialog-info>\r\n".encode()
+    return Document(dialogs[0].state, tail, revision=resource.revision, changed_at=resource.changed_at)
 
 
 @lru_cache(maxsize=65536)

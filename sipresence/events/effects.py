@@ -11,7 +11,7 @@ from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import StateChange
 from sipresence.names import CallId, SubscriptionId
 from sipresence.sip.flow import Hop
-from sipresence.sip.message import Request
+from sipresence.sip.message import LONG_NAMES, HeaderNames, Request
 
 # All of these are made once or more per message: slots without frozen (0.2 against 0.7 µs each).
 
@@ -65,6 +65,8 @@ class Notify:
     document: Document
     entity: str
     hop: Hop
+    names: HeaderNames = LONG_NAMES
+    changed_at: float = 0.0  # when what it tells came about, 0 where that is no news
 
 
 @dataclass(slots=True)

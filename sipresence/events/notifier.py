@@ -4,15 +4,20 @@ Verbs are plain calls that take `now` and return effects in order; nothing here 
 The dictionaries are the truth at run time; the store is written through the effects and read once, at start.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from sipresence.deadlines import Deadlines
 from sipresence.errors import SipError
-from sipresence.events import dialog_info
-from sipresence.events.dialog_info import Document
 from sipresence.events.effects import Effect, Forget, Save, SaveState, SendNotify, Write
+from sipresence.events.farewell import farewell_times
+from sipresence.events.history import Asked as Ask
+from sipresence.events.pacing import Pacing
+from sipresence.events.quotas import Quotas
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import ResourceState, StateChange
+from sipresence.events.resources import Resource, Resources
+from sipresence.events.roll import Roll
 from sipresence.events.subscribe import (
     Asked,
     Limits,
@@ -24,72 +29,133 @@ from sipresence.events.subscribe import (
     renewed_record,
     same_dialog,
 )
-from sipresence.events.subscription import Action, Input, Reason, Subscription, SubscriptionView, stored_flow
-from sipresence.names import ResourceId, SubscriptionId
+from sipresence.events.subscription import (
+    UNREACHABLE,
+    Action,
+    Input,
+    Reason,
+    Subscription,
+    SubscriptionState,
+    SubscriptionView,
+    stored_flow,
+)
+from sipresence.events.timeline import Chronicle, End, Timeline
+from sipresence.events.trace import trace
+from sipresence.figures import Histogram, NotifierFigures
+from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.sip.dialog import DialogKey
+from sipresence.sip.flow import Flow
 from sipresence.sip.headers import Event
-from sipresence.sip.message import Request
-
-STATE_RETRY = 5.0  # s until an expired state that could not be committed is tried again
-
-
-class _Resource:
-    """A resource, who subscribes to it, and its current document."""
-
-    __slots__ = ("_document", "_revision", "state", "subscribers")
-
-    def __init__(self, name: ResourceId) -> None:
-        self.state = ResourceState(name)
-        self.subscribers: dict[SubscriptionId, Subscription] = {}
-        self._document: Document | None = None
-        self._revision = -1
-
-    @property
-    def document(self) -> Document:
-        """The document of the current revision, rendered once."""
-        if self._document is None or self._revision != self.state.revision:
-            self._document = dialog_info.render(self.state)
-            self._revision = self.state.revision
-        return self._document
+from sipresence.sip.message import LONG_NAMES, HeaderNames, Request
 
 
 class Notifier:
     """All subscriptions of one node.
 
     `local_tag` names a dialog, the same one after every restart; `failures_allowed` NOTIFYs in a row may fail before a
-    subscription ends.
+    subscription ends; `names` spell the headers of NOTIFYs; without `pacing` a target is told all at once.
     """
 
-    def __init__(self, limits: Limits, *, failures_allowed: int, local_tag: Callable[[DialogKey], str]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        failures_allowed: int,
+        local_tag: Callable[[DialogKey], str],
+        names: HeaderNames = LONG_NAMES,
+        pacing: Pacing | None = None,
+    ) -> None:
         self._limits = limits
+        self._names = names
         self._failures_allowed = failures_allowed
         self._local_tag = local_tag
         self._subscriptions: dict[SubscriptionId, Subscription] = {}  # until the last NOTIFY is answered
-        self._by_tag: dict[str, Subscription] = {}  # the living ones
-        self._resources: dict[ResourceId, _Resource] = {}
-        self._expiries: Deadlines[SubscriptionId] = Deadlines()
+        self._chronicle = Chronicle()
+        self._resources = Resources(self._chronicle)
+        quotas = Quotas(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)
+        self._roll = Roll(quotas, self._resources)
         self._retries: Deadlines[SubscriptionId] = Deadlines()
-        self._state_expiries: Deadlines[ResourceId] = Deadlines()
+        self._farewells: Deadlines[SubscriptionId] = Deadlines()
+        self._notifies: Counter[int] = Counter()  # by final status
+        self._change_to_answered = Histogram()
+        self._pacing = Pacing(rate=0, in_flight=0) if pacing is None else pacing
         self._last_id = 0
 
     def __len__(self) -> int:
-        return len(self._by_tag)
+        return len(self._roll)
+
+    @property
+    def unanswered(self) -> int:
+        """The subscriptions that live, and those whose last NOTIFY is not answered yet."""
+        return len(self._subscriptions)
+
+    def knows(self, tag: str) -> bool:
+        """Whether a living subscription has this local tag."""
+        return tag in self._roll
+
+    def record_of(self, request: Request) -> SubscriptionRecord | None:
+        """The row of the living subscription in whose dialog a request is."""
+        subscription = self._roll.get(request.to_tag)
+        if subscription is None or not same_dialog(subscription.record, request):
+            return None
+        return subscription.record
 
     # What edges may see
 
     def subscriptions(self, name: ResourceId) -> Iterator[SubscriptionView]:
         """The living subscriptions to a resource, the oldest first."""
-        resource = self._resources.get(name)
-        return (subscription.view() for subscription in resource.subscribers.values()) if resource else iter(())
+        return (subscription.view() for subscription in self._resources.get(name).subscribers.values())
 
     def resources(self) -> Sequence[ResourceId]:
         """Every resource that is subscribed to or of which something is known."""
-        return tuple(self._resources)
+        return self._resources.names()
 
     def state_of(self, name: ResourceId) -> ResourceState:
         """What is known of a resource, blank for one nobody spoke of."""
-        resource = self._resources.get(name)
-        return resource.state if resource else ResourceState(name)
+        return self._resources.get(name).state
+
+    def record(self, ident: SubscriptionId) -> SubscriptionRecord | None:
+        """The row of a subscription, until its last NOTIFY is answered."""
+        subscription = self._subscriptions.get(ident)
+        return subscription.record if subscription is not None else None
+
+    def timeline(self, name: ResourceId, *, account: AccountId, call_id: CallId | None = None) -> Timeline:
+        """What happened to a resource, and to the subscriptions to it that this account has."""
+
+        def wanted(record: SubscriptionRecord) -> bool:
+            return record.account == account and record.resource == name and call_id in (None, record.call_id)
+
+        return trace(self._resources.get(name), self._chronicle, wanted)
+
+    def watched_by(self, call_id: CallId, *, account: AccountId) -> Sequence[ResourceId]:
+        """The resources that subscriptions with this Call-ID are, or were, about. It looks at every subscription."""
+
+        def wanted(record: SubscriptionRecord) -> bool:
+            return record.call_id == call_id and record.account == account
+
+        living = [one.record.resource for one in self._roll if wanted(one.record)]
+        ended = [gone.record.resource for gone, _ in self._chronicle.endings(wanted)]
+        return tuple(dict.fromkeys((*living, *ended)))
+
+    def figures(self) -> NotifierFigures:
+        """What has been counted."""
+        return NotifierFigures(
+            subscriptions=self._roll.census.counts,
+            subscriptions_ended=self._chronicle.ends,
+            resources=len(self._resources),
+            state_changes=self._chronicle.changes,
+            notifies=self._notifies,
+            change_to_answered=self._change_to_answered,
+            paced=self._pacing.waiting,
+        )
+
+    def pinholes(self) -> Sequence[Flow]:
+        """The datagram flows through NATs that have to be kept open."""
+        return self._roll.lifelines.pinholes()
+
+    def carries(self, flow: Flow) -> bool:
+        """Whether a living subscription came over this connection, or is reached through this pinhole."""
+        return flow in self._roll.lifelines
 
     # SUBSCRIBE
 
@@ -102,8 +168,9 @@ class Notifier:
         asked = read(request, self._limits)
         if not asked.contact:
             raise SipError(400, reason="Missing Contact")
-        key = DialogKey(watched.account, watched.resource, request.call_id, request.from_tag, event.package, event.id)
-        known = self._by_tag.get(self._local_tag(key))
+        account, resource, _, user = watched
+        key = DialogKey(account, resource, request.call_id, request.from_tag, event.package, event.id, user)
+        known = self._roll.get(self._local_tag(key))
         if known is not None:
             return self._renew(known, request, asked, initial=True, now=now)
         if not asked.expires:
@@ -112,7 +179,7 @@ class Notifier:
 
     def refresh(self, request: Request, *, now: float) -> list[Effect]:
         """Take a SUBSCRIBE inside a dialog: refresh it, or end it where it says Expires 0. Raises SipError."""
-        subscription = self._by_tag.get(request.to_tag)
+        subscription = self._roll.get(request.to_tag)
         if subscription is None or not same_dialog(subscription.record, request):
             raise SipError(481)
         if request.cseq < subscription.remote_cseq:
@@ -126,8 +193,10 @@ class Notifier:
         self, request: Request, watched: Watched, asked: Asked, *, event: Event, tag: str, now: float
     ) -> list[Effect]:
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
-        subscription = Subscription(record, flow=request.flow)
+        self._roll.refuse(record)
+        subscription = Subscription(record, flow=request.flow, names=self._names)
         self._list(subscription)
+        subscription.history.asked(Ask.SUBSCRIBED, now, expires=asked.expires)
         subscription.feed(Input.REFRESHED)
         answer = granted(request, tag=tag, expires=asked.expires)
         return [Save(record, None), answer, self._notify(subscription, now)]
@@ -141,7 +210,7 @@ class Notifier:
         """
         tag = self._local_tag(key._replace(event_id=f"{event.id};cseq={request.cseq}"))
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
-        subscription = self._subscriptions[record.id] = Subscription(record, flow=request.flow)
+        subscription = self._subscriptions[record.id] = Subscription(record, flow=request.flow, names=self._names)
         subscription.feed(Input.ENDED)
         return [granted(request, tag=tag, expires=0), self._notify(subscription, now, ended=Reason.TIMEOUT)]
 
@@ -150,12 +219,13 @@ class Notifier:
     ) -> list[Effect]:
         previous = subscription.record
         record = renewed_record(subscription, request, asked, initial=initial, now=now)
-        moved = subscription.replace(record, request.flow)
+        moved = self._roll.replace(subscription, record, request.flow, now=now)
         subscription.remote_cseq = request.cseq
         answer = granted(request, tag=record.local_tag, expires=asked.expires)
         if not asked.expires:
-            return [Forget(record.id), answer, *self._end(subscription, now=now)]
-        self._expiries.set(record.id, record.expires_at)
+            subscription.history.asked(Ask.UNSUBSCRIBED, now, expires=0)
+            return [Forget(record.id), answer, *self._end(subscription, End.UNSUBSCRIBED, now=now)]
+        subscription.history.asked(Ask.RESUBSCRIBED if initial else Ask.REFRESHED, now, expires=asked.expires)
         self._retries.discard(record.id)
         subscription.failures = 0
         effects: list[Effect] = [Save(record, previous), answer]
@@ -164,50 +234,118 @@ class Notifier:
             effects.append(self._notify(subscription, now))
         return effects
 
-    def _end(self, subscription: Subscription, *, now: float) -> list[Effect]:
+    def _end(self, subscription: Subscription, end: End, *, now: float) -> list[Effect]:
         """End a subscription: it leaves every list at once, and its phone gets one last NOTIFY."""
+        self._chronicle.ended(subscription, end, now)
         self._unlist(subscription)
+        if end is End.DEACTIVATED:
+            subscription.ends = Reason.DEACTIVATED
         if subscription.feed(Input.ENDED) is not Action.NOTIFY_FINAL:
             return []  # that follows the answer to the NOTIFY in flight
-        return [self._notify(subscription, now, ended=Reason.TIMEOUT)]
+        return [self._notify(subscription, now, ended=subscription.ends)]
+
+    def deactivate(self, wanted: Callable[[SubscriptionRecord], bool], *, now: float, spread: float) -> int:
+        """End these subscriptions within `spread` seconds, later where their target takes no more; return how many.
+
+        "deactivated" makes a phone subscribe anew at once; other reasons would keep it dark for an hour or for ever.
+        """
+        leaving = [subscription for subscription in self._roll if wanted(subscription.record)]
+        targets = [subscription.target for subscription in leaving]
+        times = farewell_times(targets, now=now, spread=spread, rate=self._pacing.rate)
+        for subscription, when in zip(leaving, times, strict=True):
+            self._farewells.set(subscription.record.id, when)
+        return len(leaving)
 
     # NOTIFY
 
     def notify_answered(
-        self, ident: SubscriptionId, *, status: int, retry_after: int | None, now: float
+        self, ident: SubscriptionId, *, status: int, retry_after: int | None, now: float, sent_at: float = 0.0
     ) -> list[Effect]:
         """The NOTIFY in flight got its final answer (408: it never will; UNREACHABLE: it could not be sent)."""
+        self._notifies[status] += 1
         subscription = self._subscriptions.get(ident)
         if subscription is None:
             return []
+        self._release(subscription)
+        self._note_answer(subscription, status, now, sent_at=sent_at)
         action, delay = subscription.answered(status, retry_after, failures_allowed=self._failures_allowed)
         if action is Action.NOTIFY:
-            return self._notify_and_raise(subscription, now)
+            return self._notify_in_turn(subscription, now)
         if action is Action.NOTIFY_FINAL:
-            return [self._notify(subscription, now, ended=Reason.TIMEOUT)]
+            return [self._notify(subscription, now, ended=subscription.ends)]
         if action is Action.DROP:
-            return self._drop(subscription)
+            return self._drop(subscription, now)
         if action is Action.WAIT and delay is not None:
             self._retries.set(ident, now + delay)
         return []
 
-    def _drop(self, subscription: Subscription) -> list[Effect]:
+    def _note_answer(self, subscription: Subscription, status: int, now: float, *, sent_at: float) -> None:
+        if status != UNREACHABLE:
+            news = subscription.history.answered(status, now, sent_at=sent_at)
+            if news is not None:
+                self._change_to_answered.observe(now - news.changed_at)
+
+    def _drop(self, subscription: Subscription, now: float) -> list[Effect]:
         """The subscription is gone; nothing more is sent."""
         record = subscription.record
         del self._subscriptions[record.id]
-        if self._by_tag.get(record.local_tag) is not subscription:
+        if not self._roll.lists(subscription):
             return []  # it was ended, and forgotten, before
+        failed = subscription.failures >= self._failures_allowed
+        self._chronicle.ended(subscription, End.FAILED if failed else End.REFUSED, now)
         self._unlist(subscription)
         return [Forget(record.id)]
 
     def _notify(self, subscription: Subscription, now: float, *, ended: Reason | None = None) -> SendNotify:
-        name = subscription.record.resource
-        document = (self._resources.get(name) or _Resource(name)).document
+        """Decide a NOTIFY that the phone waits for: it goes at once, whatever the pace; an older one is abandoned."""
+        self._release(subscription)
+        subscription.paced = target = subscription.target
+        self._pacing.go(target, now, forced=True)
+        document = self._resources.get(subscription.record.resource).document
         return SendNotify(subscription.notify(document, now, ended=ended))
+
+    def _notify_in_turn(self, subscription: Subscription, now: float) -> list[Effect]:
+        """Decide a NOTIFY that comes of ourselves: it goes if its target takes one more now, else in its turn."""
+        if not self._may_go(subscription, now):
+            return []
+        return self._notify_and_raise(subscription, now)
+
+    def _may_go(self, subscription: Subscription, now: float) -> bool:
+        target = subscription.target
+        if self._pacing.go(target, now):
+            subscription.paced = target
+            return True
+        subscription.feed(Input.HELD)
+        self._pacing.wait(target, subscription.record.id)
+        return False
+
+    def _release(self, subscription: Subscription) -> None:
+        """Its NOTIFY is in flight no more: answered, abandoned, or never sent."""
+        if subscription.paced is not None:
+            self._pacing.done(subscription.paced)
+            subscription.paced = None
+
+    def _turns(self, now: float) -> list[Effect]:
+        """Send what waited for its turn at its target, with the newest state."""
+        effects: list[Effect] = []
+        for target, ident in self._pacing.turns(now):
+            subscription = self._subscriptions.get(ident)
+            if (
+                subscription is None
+                or subscription.state is not SubscriptionState.QUEUED
+                or subscription.target != target
+            ):
+                self._pacing.done(target)  # it ended, moved, or was told meanwhile because its phone asked
+                continue
+            subscription.paced = target
+            subscription.feed(Input.TURN)
+            effects += self._notify_and_raise(subscription, now)
+        return effects
 
     def _notify_and_raise(self, subscription: Subscription, now: float) -> list[Effect]:
         """The save comes after the NOTIFY, which does not wait for it; only a number not yet reserved has to."""
-        notify = self._notify(subscription, now)
+        document = self._resources.get(subscription.record.resource).document
+        notify = SendNotify(subscription.notify(document, now))
         reserved, raised = subscription.reserved, subscription.raise_ceilings()
         if raised is None:
             return [notify]
@@ -216,24 +354,16 @@ class Notifier:
     # State
 
     def change_decided(self, change: StateChange) -> None:
-        """A change is on its way to the store: until it is delivered, or fails, nothing of its resource expires.
-
-        Else the end of an old state could be committed behind a newer word, and wipe that out.
-        """
-        self._state_expiries.discard(change.resource)
+        """A change is on its way to the store."""
+        self._resources.decided(change)
 
     def resource_changed(self, change: StateChange, *, now: float) -> list[Effect]:
         """Take in a committed change of state; tell the subscribers if it alters anything visible, or is a reset."""
-        resource = self._resource(change.resource)
-        told = resource.state.merge(change)
-        self._watch_expiry(resource.state)
-        effects = self._tell(resource, forced=change.is_reset, now=now) if told else []
-        self._drop_if_idle(resource)
-        return effects
+        resource = self._resources.merge(change)
+        return self._tell(resource, flushed=change.is_reset, now=now) if resource else []
 
-    def _tell(self, resource: _Resource, *, forced: bool, now: float) -> list[Effect]:
-        """`forced`: a reset goes at once to a phone that refused the last NOTIFY, too, as after a refresh."""
-        event = Input.REFRESHED if forced else Input.CHANGED
+    def _tell(self, resource: Resource, *, flushed: bool, now: float) -> list[Effect]:
+        event = Input.FLUSHED if flushed else Input.CHANGED
         document = resource.document
         notifies: list[Effect] = []
         saves: list[Effect] = []
@@ -241,6 +371,8 @@ class Notifier:
         for subscription in resource.subscribers.values():
             if subscription.feed(event) is Action.NOTIFY:
                 self._retries.discard(subscription.record.id)
+                if not self._may_go(subscription, now):
+                    continue
                 notify = SendNotify(subscription.notify(document, now))
                 (notifies if subscription.reserved else unreserved).append(notify)
                 raised = subscription.raise_ceilings()
@@ -248,51 +380,68 @@ class Notifier:
                     saves.append(raised)
         return notifies + saves + unreserved
 
-    def _watch_expiry(self, state: ResourceState) -> None:
-        if state.expires_at is None:
-            self._state_expiries.discard(state.id)
-        else:
-            self._state_expiries.set(state.id, state.expires_at)
-
     # Time
 
     def next_deadline(self) -> float | None:
         """When `expire` has to be called at the latest."""
-        times = (self._expiries.next(), self._retries.next(), self._state_expiries.next())
+        times = (
+            self._roll.expiries.next(),
+            self._retries.next(),
+            self._farewells.next(),
+            self._resources.next_expiry(),
+            self._pacing.next_turn(),
+        )
         return min((when for when in times if when is not None), default=None)
 
     def expire(self, *, now: float) -> list[Effect]:
         """End what has expired, send again what waited long enough."""
         effects: list[Effect] = []
-        for ident in list(self._expiries.due(now)):
-            effects += [Forget(ident), *self._end(self._subscriptions[ident], now=now)]
+        for ident in list(self._roll.expiries.due(now)):
+            effects += [Forget(ident), *self._end(self._subscriptions[ident], End.EXPIRED, now=now)]
+        for ident in list(self._farewells.due(now)):
+            effects += [Forget(ident), *self._end(self._subscriptions[ident], End.DEACTIVATED, now=now)]
         for ident in list(self._retries.due(now)):
             subscription = self._subscriptions[ident]
             if subscription.feed(Input.RETRY) is Action.NOTIFY:
-                effects += self._notify_and_raise(subscription, now)
-        for name in list(self._state_expiries.due(now)):
-            effects += [SaveState(change) for change in self._resources[name].state.expired(now)]
+                effects += self._notify_in_turn(subscription, now)
+        effects += self._turns(now)
+        effects += [SaveState(change) for change in self._resources.expired(now=now)]
         return effects
 
     # The store
 
     def restore(
-        self, subscriptions: Sequence[SubscriptionRecord], states: Sequence[StateChange], *, now: float, spread: float
-    ) -> None:
-        """Take over what the store remembers, once, at start; each phone gets its NOTIFY within `spread` seconds."""
+        self,
+        subscriptions: Sequence[SubscriptionRecord],
+        states: Sequence[StateChange],
+        *,
+        now: float,
+        spread: float,
+        numbers_passed: bool = False,
+    ) -> list[Effect]:
+        """Take over what the store remembers, once, at start; each phone gets its NOTIFY within `spread` seconds.
+
+        `numbers_passed`: NOTIFYs may have gone above the stored ceilings.
+        """
+        effects: list[Effect] = []
         for change in states:
             self.resource_changed(change, now=now)
         gap = spread / max(len(subscriptions), 1)
         for index, stored in enumerate(subscriptions):
             # A clock that was wrong when the row was written must not make it last for ever.
             expires_at = min(stored.expires_at, now + self._limits.max_expires)
-            self._list(Subscription.restored(stored._replace(expires_at=expires_at)))
+            subscription = Subscription.restored(stored._replace(expires_at=expires_at), names=self._names)
+            subscription.history.asked(Ask.RESTORED, now, expires=stored.expires)
+            self._list(subscription)
+            if numbers_passed:
+                effects.append(subscription.leap())
             self._retries.set(stored.id, now + index * gap)
             self._last_id = max(self._last_id, stored.id)
+        return effects
 
     def exact_numbers(self) -> list[Save]:
         """What to write at a clean stop, so that the next start goes on at exactly +1."""
-        return [save for subscription in self._by_tag.values() if (save := subscription.exact_numbers())]
+        return [save for subscription in self._roll if (save := subscription.exact_numbers())]
 
     def not_saved(self, write: Write, *, now: float) -> bool:
         """A write was not committed: a new subscription never existed, an existing one keeps what it had.
@@ -300,28 +449,27 @@ class Notifier:
         Return whether it was a new one, whose NOTIFY must not leave.
         """
         if isinstance(write, Save):
-            return self._unsave(write)
+            return self._unsave(write, now)
         if isinstance(write, SaveState):
-            resource = self._resources.get(write.change.resource)
-            if resource is not None and resource.state.expires_at is not None:
-                # Had this been its expiry, the lamp would stay lit.
-                self._state_expiries.set(resource.state.id, max(resource.state.expires_at, now + STATE_RETRY))
+            self._resources.not_saved(write.change, now=now)
         return False
 
-    def _unsave(self, save: Save) -> bool:
+    def _unsave(self, save: Save, now: float) -> bool:
         record, previous = save.record, save.previous
-        subscription = self._by_tag.get(record.local_tag)
+        subscription = self._roll.get(record.local_tag)
         if subscription is None or subscription.record is not record:
             return False  # it has ended, or a later SUBSCRIBE was accepted since, whose own commit decides
         if previous is None:
+            self._release(subscription)
             self._unlist(subscription)
             del self._subscriptions[record.id]
             return True
         same_source = stored_flow(record) == stored_flow(previous)
-        subscription.replace(previous, subscription.flow if same_source else stored_flow(previous))
-        self._expiries.set(record.id, previous.expires_at)
+        flow = subscription.flow if same_source else stored_flow(previous)
+        self._roll.replace(subscription, previous, flow, now=now)
         if record.subscribe_cseq != previous.subscribe_cseq:  # a SUBSCRIBE, not a raised ceiling
             subscription.remote_cseq = previous.subscribe_cseq
+            subscription.history.asked(Ask.UNDONE, now, expires=previous.expires)
         return False
 
     # The tables
@@ -331,27 +479,10 @@ class Notifier:
         return SubscriptionId(self._last_id)
 
     def _list(self, subscription: Subscription) -> None:
-        record = subscription.record
-        self._subscriptions[record.id] = subscription
-        self._by_tag[record.local_tag] = subscription
-        self._resource(record.resource).subscribers[record.id] = subscription
-        self._expiries.set(record.id, record.expires_at)
+        self._subscriptions[subscription.record.id] = subscription
+        self._roll.add(subscription)
 
     def _unlist(self, subscription: Subscription) -> None:
-        record = subscription.record
-        del self._by_tag[record.local_tag]
-        self._expiries.discard(record.id)
-        self._retries.discard(record.id)
-        resource = self._resources[record.resource]
-        del resource.subscribers[record.id]
-        self._drop_if_idle(resource)
-
-    def _resource(self, name: ResourceId) -> _Resource:
-        resource = self._resources.get(name)
-        if resource is None:
-            resource = self._resources[name] = _Resource(name)
-        return resource
-
-    def _drop_if_idle(self, resource: _Resource) -> None:
-        if resource.state.blank and not resource.subscribers:
-            self._resources.pop(resource.state.id, None)
+        self._retries.discard(subscription.record.id)
+        self._farewells.discard(subscription.record.id)
+        self._roll.remove(subscription)

@@ -4,21 +4,24 @@ From and To are the dialog's own URIs, as the SUBSCRIBE wrote them (phones.md 35
 """
 
 from sipresence.events.record import SubscriptionRecord
+from sipresence.sip.message import LONG_NAMES, HeaderNames
 
 MAX_FORWARDS = 70
 
 
-def render_head(record: SubscriptionRecord, *, contact: str, route: str, content_type: str) -> bytes:
+def render_head(
+    record: SubscriptionRecord, *, contact: str, route: str, content_type: str, names: HeaderNames = LONG_NAMES
+) -> bytes:
     """Render the constant header lines of a dialog's NOTIFYs, each ended by CRLF."""
     event = f"{record.event};id={record.event_id}" if record.event_id else record.event
     lines = [
         f"Max-Forwards: {MAX_FORWARDS}",
-        f"From: {record.local_address};tag={record.local_tag}",
-        f"To: {record.remote_address}",
-        f"Call-ID: {record.call_id}",
-        f"Contact: <{contact}>",
-        f"Event: {event}",
-        f"Content-Type: {content_type}",
+        f"{names.from_}: {record.local_address};tag={record.local_tag}",
+        f"{names.to}: {record.remote_address}",
+        f"{names.call_id}: {record.call_id}",
+        f"{names.contact}: <{contact}>",
+        f"{names.event}: {event}",
+        f"{names.content_type}: {content_type}",
     ]
     if route:
         lines.insert(0, f"Route: {route}")

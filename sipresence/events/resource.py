@@ -60,7 +60,8 @@ class StateChange:
     """What one source says from now on about one resource; what is committed, and what the bus delivers.
 
     `source` None is a reset: all that any source said is forgotten, and every subscriber is told, changed or not.
-    No dialogs means that this source knows of none. `at` and `expires_at` are Unix seconds.
+    No dialogs means that this source knows of none. `at` and `expires_at` are Unix seconds. `by` is who asked for it,
+    which is told and not stored: the account of an HTTP token.
     """
 
     account: AccountId
@@ -69,6 +70,7 @@ class StateChange:
     dialogs: tuple[DialogInfo, ...]
     at: float
     expires_at: float | None = None
+    by: str = ""
 
     @property
     def is_reset(self) -> bool:
@@ -83,16 +85,22 @@ def manual_dialog(resource: ResourceId, state: DialogState) -> DialogInfo:
 
 
 def set_manually(
-    account: AccountId, resource: ResourceId, *, state: DialogState, at: float, expires_at: float | None = None
+    account: AccountId,
+    resource: ResourceId,
+    *,
+    state: DialogState,
+    at: float,
+    expires_at: float | None = None,
+    by: str = "",
 ) -> StateChange:
     """The change that a `set` over HTTP asks for."""
     dialogs = () if state is DialogState.TERMINATED else (manual_dialog(resource, state),)
-    return StateChange(account, resource, Source.MANUAL, dialogs, at, expires_at if dialogs else None)
+    return StateChange(account, resource, Source.MANUAL, dialogs, at, expires_at if dialogs else None, by)
 
 
-def reset(account: AccountId, resource: ResourceId, *, at: float) -> StateChange:
+def reset(account: AccountId, resource: ResourceId, *, at: float, by: str = "") -> StateChange:
     """The change that a `reset` asks for: a flush."""
-    return StateChange(account, resource, None, (), at)
+    return StateChange(account, resource, None, (), at, by=by)
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,14 +112,15 @@ class Lamp:
 
 
 class ResourceState:
-    """The merged state of one resource. `revision` rises with every visible change."""
+    """The merged state of one resource. `revision` rises with every visible change, which was made `changed_at`."""
 
-    __slots__ = ("_known", "dialogs", "id", "revision", "since")
+    __slots__ = ("_known", "changed_at", "dialogs", "id", "revision", "since")
 
     def __init__(self, resource: ResourceId) -> None:
         self.id = resource
         self.revision = 0
         self.since = 0.0
+        self.changed_at = 0.0
         self.dialogs: tuple[DialogInfo, ...] = ()
         self._known: dict[Source, StateChange] = {}
 
@@ -133,14 +142,14 @@ class ResourceState:
         """Take in a committed change; return whether the subscribers have to be told."""
         if change.source is None:
             self._known.clear()
-            self._show((), since=0.0)
+            self._show((), since=0.0, at=change.at)
             return True
         self._known[change.source] = change
         dialogs = self._union()
         if dialogs == self.dialogs:
             self.since = self.since or change.at  # the first word on it, though it was idle already
             return False
-        self._show(dialogs, since=change.at)
+        self._show(dialogs, since=change.at, at=change.at)
         return True
 
     def expired(self, now: float) -> list[StateChange]:
@@ -156,7 +165,8 @@ class ResourceState:
         said.sort(key=lambda pair: (IMPORTANCE[pair[1].state], -pair[0]))
         return tuple(dialog for _, dialog in said)
 
-    def _show(self, dialogs: tuple[DialogInfo, ...], *, since: float) -> None:
+    def _show(self, dialogs: tuple[DialogInfo, ...], *, since: float, at: float) -> None:
         self.dialogs = dialogs
         self.since = since
+        self.changed_at = at
         self.revision += 1

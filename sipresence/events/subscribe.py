@@ -13,7 +13,7 @@ from sipresence.events.effects import Respond
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.subscription import BLOCK, Subscription
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
-from sipresence.sip.dialog import is_direct, remote_target, route_set
+from sipresence.sip.dialog import is_direct, is_secure, remote_target, route_set
 from sipresence.sip.headers import Event, accepts, parse_event, parse_name_addr, parse_seconds
 from sipresence.sip.message import Request
 from sipresence.sip.uri import join_host_port, parse_uri
@@ -23,19 +23,22 @@ PACKAGE = "dialog"
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """Seconds that a subscription may last: at least, when it does not say, at most."""
+    """Seconds that a subscription may last: at least, when it does not say, at most. How many there may be."""
 
     min_expires: int = 60
     default_expires: int = 3600
     max_expires: int = 7200
+    max_subscriptions: int = 2_000_000
+    subscriptions_per_subscriber: int = 1000
 
 
 class Watched(NamedTuple):
-    """What an initial SUBSCRIBE asks to watch, as the directory understood it."""
+    """What an initial SUBSCRIBE asks to watch, as the directory understood it, and who asks ("": a trusted source)."""
 
     account: AccountId
     resource: ResourceId
     entity: str
+    user: str = ""
 
 
 class Asked(NamedTuple):
@@ -55,7 +58,7 @@ def read_package(request: Request) -> Event:
 
 
 def read(request: Request, limits: Limits) -> Asked:
-    """Read what the request asks for. Raises SipError 400, 406, 416 and 423."""
+    """Read what the request asks for. Raises SipError 400, 406 and 423."""
     try:
         contact, routes = remote_target(request), route_set(request)
         expires = request.get("expires")
@@ -65,7 +68,7 @@ def read(request: Request, limits: Limits) -> Asked:
     if not accepts(request.all("accept"), dialog_info.CONTENT_TYPE):
         raise SipError(406, f"Accept: {dialog_info.CONTENT_TYPE}\r\n")
     if 0 < asked < limits.min_expires:
-        # RFC 6665 section 4.2.1.1: "the notifier MUST include a Min-Expires header field in a 423 response".
+        # RFC 6665 section 4.2.1.1: a 423 says in Min-Expires what would be long enough.
         raise SipError(423, f"Min-Expires: {limits.min_expires}\r\n")
     return Asked(contact, routes, min(asked, limits.max_expires))
 
@@ -96,8 +99,9 @@ def new_record(
         local_address=request.get("to") or "", remote_address=request.get("from") or "", entity=watched.entity,
         contact=asked.contact, route_set=asked.routes, transport=flow.transport, listener=flow.listener,
         source_host=flow.host, source_port=flow.port, local=flow.local, direct=int(is_direct(request)),
-        accept=", ".join(request.all("accept")), user_agent=request.get("user-agent") or "", authenticated_user="",
-        subscribe_cseq=request.cseq, subscribe_event=request.get("event") or "", expires=asked.expires,
+        accept=", ".join(request.all("accept")), user_agent=request.get("user-agent") or "",
+        authenticated_user=watched.user, subscribe_cseq=request.cseq, subscribe_event=request.get("event") or "",
+        expires=asked.expires,
         subscribed_at=now, expires_at=now + asked.expires, cseq_ceiling=ceiling, version_ceiling=ceiling,
     )  # fmt: skip
 
@@ -123,7 +127,8 @@ def renewed_record(
 def granted(request: Request, *, tag: str, expires: int) -> Respond:
     """The 200 of a SUBSCRIBE (never 202: RFC 6665 section 8.3.1). Record-Route is copied (RFC 3261 section 12.1.1)."""
     routes = "".join(f"Record-Route: {route}\r\n" for route in request.all("record-route"))
-    headers = f"{routes}Contact: <{request.flow.contact}>\r\nExpires: {expires}\r\nAllow-Events: {PACKAGE}\r\n"
+    contact = request.flow.contact(secure=is_secure(request.uri, remote_target(request)))
+    headers = f"{routes}Contact: <{contact}>\r\nExpires: {expires}\r\nAllow-Events: {PACKAGE}\r\n"
     return Respond(request, 200, tag, headers)
 
 
@@ -137,6 +142,6 @@ def entity_of(request: Request) -> str:
         written = parse_uri(parse_name_addr(request.get("to") or "").uri)
     except (MalformedMessage, SipError):
         written = asked  # a tel: URI, say
-    if written.user.lower() != asked.user.lower():
+    if written.bare_user.lower() != asked.bare_user.lower():
         written = asked
-    return f"sip:{written.user.partition(':')[0]}@{join_host_port(written.host, 0)}"
+    return f"sip:{written.bare_user}@{join_host_port(written.host, 0)}"

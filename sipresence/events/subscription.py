@@ -10,7 +10,8 @@ sent, so that both continue upwards after a crash (phones.md 1, 2) at one write 
                    │  │  └─ CHANGED, REFRESHED ──> DIRTY ──> (ANSWERED) ─┤
                    │  └──── ANSWERED ──> IDLE ──> CHANGED, REFRESHED ────┤
                    ├─────── FAILED ──> WAITING ──> RETRY, REFRESHED ─────┤
-                   └── UNREACHABLE ──> STRANDED ──> CHANGED, REFRESHED ──┤
+                   ├── UNREACHABLE ──> STRANDED ──> CHANGED, REFRESHED ──┤
+                   └────────── HELD ──> QUEUED ──> TURN, REFRESHED ──────┤
     restart ──> RESTORED ──> CHANGED, RETRY, REFRESHED ──────────────────┘
     ENDED in flight ──> CLOSING ──> ANSWERED, FAILED ──┐
     ENDED in any state without one ─────────────────────┴─> FINAL (terminated NOTIFY in flight) ──> GONE
@@ -24,12 +25,18 @@ from typing import NamedTuple
 from sipresence.events import dialog_info
 from sipresence.events.dialog_info import Document
 from sipresence.events.effects import Notify, Save
+from sipresence.events.history import History
 from sipresence.events.notify import render_head
+from sipresence.events.pacing import Target
 from sipresence.events.record import SubscriptionRecord
-from sipresence.sip.dialog import targeting
+from sipresence.sip.dialog import is_secure, targeting
 from sipresence.sip.flow import Flow, Hop
+from sipresence.sip.message import LONG_NAMES, HeaderNames
+from sipresence.sip.uri import join_host_port
 
 BLOCK = 64
+LEAP = 65_536
+"""How far above its ceilings a subscription goes on that may have passed them while the store failed."""
 RETRY_DELAYS = (5, 30, 60, 120, 300)
 MAX_RETRY_AFTER = 300
 UNREACHABLE = 0
@@ -49,12 +56,13 @@ class SubscriptionState(IntEnum):
     GONE = 6
     RESTORED = 7  # from the store; its phone has not been told anything since the start
     STRANDED = 8  # there was no way to the phone
+    QUEUED = 9  # its target has been told as much as it takes: it waits for its turn
 
 
 class Input(IntEnum):
     """What can happen to a subscription."""
 
-    CHANGED = 0  # the visible state of the resource changed, or a reset
+    CHANGED = 0  # the visible state of the resource changed
     REFRESHED = 1  # a SUBSCRIBE was accepted
     MOVED = 2  # one that moves the target: the NOTIFY in flight is abandoned
     ANSWERED = 3
@@ -63,6 +71,9 @@ class Input(IntEnum):
     RETRY = 6
     ENDED = 7  # unsubscribed, expired
     UNREACHABLE = 8  # the NOTIFY found no connection to the phone
+    FLUSHED = 9  # a reset: as a change, but a phone that refused the last NOTIFY is told at once, too
+    HELD = 10  # pacing refused the NOTIFY just decided
+    TURN = 11  # pacing lets it go now
 
 
 class Action(IntEnum):
@@ -112,6 +123,19 @@ TRANSITIONS: dict[tuple[SubscriptionState, Input], Step] = {
     (_S.DIRTY, _I.UNREACHABLE): Step(_S.STRANDED, _A.NOTHING),
     (_S.CLOSING, _I.UNREACHABLE): Step(_S.GONE, _A.DROP),
     (_S.FINAL, _I.UNREACHABLE): Step(_S.GONE, _A.DROP),
+    (_S.IDLE, _I.FLUSHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.IN_FLIGHT, _I.FLUSHED): Step(_S.DIRTY, _A.NOTHING),
+    (_S.DIRTY, _I.FLUSHED): Step(_S.DIRTY, _A.NOTHING),
+    (_S.WAITING, _I.FLUSHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.STRANDED, _I.FLUSHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.RESTORED, _I.FLUSHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.QUEUED, _I.FLUSHED): Step(_S.QUEUED, _A.NOTHING),
+    (_S.IN_FLIGHT, _I.HELD): Step(_S.QUEUED, _A.NOTHING),
+    (_S.QUEUED, _I.CHANGED): Step(_S.QUEUED, _A.NOTHING),
+    (_S.QUEUED, _I.REFRESHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.QUEUED, _I.MOVED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.QUEUED, _I.TURN): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.QUEUED, _I.ENDED): Step(_S.FINAL, _A.NOTIFY_FINAL),
     (_S.STRANDED, _I.CHANGED): Step(_S.IN_FLIGHT, _A.NOTIFY),
     (_S.STRANDED, _I.REFRESHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
     (_S.STRANDED, _I.MOVED): Step(_S.IN_FLIGHT, _A.NOTIFY),
@@ -134,6 +158,7 @@ class Reason(StrEnum):
     """Why a subscription ended, as Subscription-State says it (RFC 6665 section 4.1.3)."""
 
     TIMEOUT = "timeout"
+    DEACTIVATED = "deactivated"  # "the subscriber SHOULD retry immediately": not here, or for somebody else
 
 
 class SubscriptionView(NamedTuple):
@@ -150,25 +175,29 @@ class Subscription:
     """One machine. Owned by the notifier, never leaves it."""
 
     __slots__ = (
-        "cseq", "document", "failures", "flow", "head", "hop", "record", "remote_cseq", "reply", "request_uri",
-        "state", "version",
+        "cseq", "document", "ends", "failures", "flow", "head", "history", "hop", "names", "paced", "record",
+        "remote_cseq", "reply", "request_uri", "state", "version",
     )  # fmt: skip
 
-    def __init__(self, record: SubscriptionRecord, *, flow: Flow) -> None:
+    def __init__(self, record: SubscriptionRecord, *, flow: Flow, names: HeaderNames = LONG_NAMES) -> None:
         self.record = record
+        self.names = names
         self.state = SubscriptionState.IDLE
         self.cseq = 0
         self.version = -1
         self.reply = 0
         self.failures = 0
+        self.ends = Reason.TIMEOUT  # what its last NOTIFY will say
+        self.paced: Target | None = None  # where the NOTIFY in flight counts
         self.remote_cseq = record.subscribe_cseq  # the last seen, accepted or not
         self.document: Document | None = None  # the one last sent
+        self.history = History()
         self.aim(flow)
 
     @classmethod
-    def restored(cls, record: SubscriptionRecord) -> "Subscription":
+    def restored(cls, record: SubscriptionRecord, *, names: HeaderNames = LONG_NAMES) -> "Subscription":
         """Go on with a stored subscription: above every number that was sent, its connection gone."""
-        subscription = cls(record, flow=stored_flow(record))
+        subscription = cls(record, flow=stored_flow(record), names=names)
         subscription.state = SubscriptionState.RESTORED
         subscription.cseq = record.cseq_ceiling
         subscription.version = record.version_ceiling
@@ -181,9 +210,15 @@ class Subscription:
         self.flow = flow
         self.hop: Hop = target.hop
         self.request_uri = target.request_uri
-        self.head = render_head(record, contact=flow.contact, route=target.route, content_type=dialog_info.CONTENT_TYPE)
+        self.head = render_head(
+            record,
+            contact=flow.contact(secure=is_secure(record.contact)),
+            route=target.route,
+            content_type=dialog_info.CONTENT_TYPE,
+            names=self.names,
+        )
 
-    def replace(self, record: SubscriptionRecord, flow: Flow) -> bool:
+    def replace(self, record: SubscriptionRecord, flow: Flow, *, now: float) -> bool:
         """Go on with a new row; return whether its NOTIFYs go elsewhere now."""
         old = self.record
         self.record = record
@@ -194,8 +229,30 @@ class Subscription:
             or record.direct != old.direct
         )
         if moved:
+            self.history.moved(self._address, now)
             self.aim(flow)
         return moved
+
+    @property
+    def _address(self) -> str:
+        """Where its NOTIFYs go, to be read by people."""
+        way = self.flow if self.hop.prefer_flow or not self.hop.host else self.hop
+        return f"{way.transport} {join_host_port(way.host, way.port)}".strip()
+
+    @property
+    def target(self) -> Target:
+        """Whom its NOTIFYs go to, as pacing counts them: the phone, not the proxy that many phones may be behind."""
+        hop = self.hop
+        if not self.record.direct:
+            return Target("", self.record.contact, 0)
+        if hop.host and not hop.prefer_flow:
+            return Target(hop.transport, hop.host, hop.port)
+        return Target(self.flow.transport, self.flow.host, self.flow.port)
+
+    @property
+    def lifeline(self) -> Flow | None:
+        """The flow that must not break: its connection, or the datagram flow that leads to it through a NAT."""
+        return self.flow if self.flow.connection or (not self.hop.host and not self.flow.reliable) else None
 
     def feed(self, event: Input) -> Action:
         """Take one step of the machine; an absent pair is a mistake of ours and raises KeyError."""
@@ -206,14 +263,16 @@ class Subscription:
     def notify(self, document: Document, now: float, *, ended: Reason | None = None) -> Notify:
         """Make the next NOTIFY: from this moment it is in flight."""
         record = self.record
+        news = document is not self.document and self.document is not None
         self.cseq += 1
         self.version += 1
         self.reply = 0
         self.document = document
+        self.history.notified(document, now, news=news, final=ended is not None)
         state = f"terminated;reason={ended}" if ended else f"active;expires={max(ceil(record.expires_at - now), 0)}"
         return Notify(
             record.id, record.call_id, self.cseq, self.version, self.request_uri, self.head, state, document,
-            record.entity, self.hop,
+            record.entity, self.hop, self.names, document.changed_at if news else 0.0,
         )  # fmt: skip
 
     @property
@@ -229,6 +288,14 @@ class Subscription:
         self.record = old._replace(cseq_ceiling=self.cseq + BLOCK, version_ceiling=self.version + BLOCK)
         return Save(self.record, old)
 
+    def leap(self) -> Save:
+        """Go on above whatever was sent while the store failed."""
+        old = self.record
+        self.cseq += LEAP
+        self.version += LEAP
+        self.record = old._replace(cseq_ceiling=self.cseq, version_ceiling=self.version)
+        return Save(self.record, old)
+
     def exact_numbers(self) -> Save | None:
         """The row with which the next start goes on at exactly +1, or None where it is stored already."""
         old = self.record
@@ -241,8 +308,8 @@ class Subscription:
         """The NOTIFY in flight has its final answer: what to do, and when a failed one goes again by itself.
 
         481 and its like end the subscription; Retry-After makes it wait; all else but 2xx is a failure, after which the
-        full state goes again, until `failures_allowed` failed in a row. Deviations from RFC 6665 section 4.2.2, where
-        every error ends it: a phone that is busy for a moment must not lose its lamp (phones.md 3, 11).
+        full state goes again, until `failures_allowed` failed in a row. RFC 6665 section 4.2.2 ends it at the first
+        time-out: a phone that is busy for a moment must not lose its lamp (phones.md 3, 11).
         """
         if status == UNREACHABLE:
             return self.feed(Input.UNREACHABLE), None

@@ -5,6 +5,8 @@ Routes, below /v2/accounts/{ACCOUNT}, with or without a trailing slash:
     GET   presence              every subscription of the account
     GET   presence/EXT          the subscriptions to one extension, and its lamp now (the lamp: ours, not Kazoo's)
     POST  presence/EXT          set or reset the extension
+    GET   presence/EXT/timeline what happened to the lamp, or with ?call_id= to one subscription; ours, as is the next
+    GET   timeline?call_id=     the same of whatever the subscriptions with this Call-ID are about
     GET   devices/ID/presence   every subscription of the account, as Kazoo has it; users/ID/presence likewise
     POST  devices/ID/presence   set or reset the lamp of the device
     POST  users/ID/presence     set or reset the lamps of the user
@@ -14,7 +16,6 @@ The list has the documented shape, a record per event and Call-ID. The caller is
 learns nothing, and who may not see an account learns no more than that it exists.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -26,12 +27,14 @@ from sipresence.errors import InvalidExtension
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, Lamp
 from sipresence.http.command import SetCommand, parse_command, read_data
-from sipresence.http.envelope import CALLER, Caller, Envelopes, Json, Refusal
-from sipresence.names import AccountId, ResourceId, extension_of
-from sipresence.sip.headers import parse_name_addr
+from sipresence.http.envelope import CALLER, Caller, Envelopes, Json, Refusal, invalid
+from sipresence.http.subscriber import subscriber
+from sipresence.http.timeline import describe
+from sipresence.names import AccountId, CallId, ResourceId, extension_of
 
 if TYPE_CHECKING:
     from sipresence.events.subscription import SubscriptionView
+    from sipresence.insight import Insight
     from sipresence.service import PresenceService
 
 GREGORIAN_OFFSET_S = 62_167_219_200
@@ -39,7 +42,6 @@ GREGORIAN_OFFSET_S = 62_167_219_200
 
 _ACCOUNT_ID_LENGTH = 32
 _EXTENSION_SEGMENT = 5  # of /v2/accounts/{account}/presence/{extension}, counted from the empty one before the slash
-_USER_AND_HOST = re.compile(r"sips?:(?:(?P<user>[^:@]*)(?::[^@]*)?@)?(?P<host>\[[^]]*\]|[^:;?]*)", re.IGNORECASE)
 
 _log = structlog.get_logger()
 
@@ -47,9 +49,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Resources = tuple[ResourceId, ...]
 
 
-def make_dialect(service: "PresenceService", envelopes: Envelopes) -> web.Application:
+def make_dialect(service: "PresenceService", insight: "Insight", envelopes: Envelopes) -> web.Application:
     """Make the application to be mounted under /v2."""
-    dialect = _Presence(service, envelopes)
+    dialect = _Presence(service, insight, envelopes)
     application = web.Application(middlewares=[dialect.authorise])
     presence = "/accounts/{account}/presence"
     for path, get, post in (
@@ -60,14 +62,17 @@ def make_dialect(service: "PresenceService", envelopes: Envelopes) -> web.Applic
     ):
         application.router.add_get(path + "{slash:/?}", get)
         application.router.add_post(path + "{slash:/?}", post)
+    application.router.add_get(presence + "/{extension:[^/]+}/timeline{slash:/?}", dialect.get_timeline)
+    application.router.add_get("/accounts/{account}/timeline{slash:/?}", dialect.find_timelines)
     return application
 
 
 class _Presence:
     """The handlers. Each may trust that `authorise` let the caller into the account of the path."""
 
-    def __init__(self, service: "PresenceService", envelopes: Envelopes) -> None:
+    def __init__(self, service: "PresenceService", insight: "Insight", envelopes: Envelopes) -> None:
         self._service = service
+        self._insight = insight
         self._envelopes = envelopes
 
     @web.middleware
@@ -99,7 +104,7 @@ class _Presence:
         account = _account(request)
         views = self._service.subscriptions(account, event=_event(request))
         data: dict[str, Json] = {"subscriptions": self._listing(views)}
-        if request.query.get("include") == "state":
+        if _wants(request, "state"):
             lamps = self._service.lamps(account).items()
             data["states"] = {extension_of(resource): _describe_lamp(lamp) for resource, lamp in lamps}
         return self._envelopes.success(request, data)
@@ -121,6 +126,21 @@ class _Presence:
         data: dict[str, Json] = {"subscriptions": self._listing(views)}
         return self._envelopes.success(request, {**data, **_describe_lamp(self._service.lamp(resource))})
 
+    async def get_timeline(self, request: web.Request) -> web.Response:
+        """What happened to one extension; of one Call-ID, if that is asked."""
+        (resource,) = self._extension(request)
+        timeline = self._insight.timeline(_account(request), resource, call_id=_call_id(request))
+        return self._envelopes.success(request, describe(timeline, bodies=_wants(request, "body")))
+
+    async def find_timelines(self, request: web.Request) -> web.Response:
+        """What happened to the subscriptions with a Call-ID, one timeline for each extension."""
+        call_id = _call_id(request)
+        if call_id is None:
+            raise invalid("call_id", "required", {"message": "Field is required but missing", "target": "required"})
+        bodies = _wants(request, "body")
+        found = [describe(one, bodies=bodies) for one in self._insight.timelines(_account(request), call_id)]
+        return self._envelopes.success(request, found)
+
     async def refuse_collection(self, request: web.Request) -> web.Response:
         """A command for no extension in particular."""
         raise Refusal(404, "faulty request", {})
@@ -141,12 +161,12 @@ class _Presence:
         data = await read_data(request)
         resources = targets(request)
         command = parse_command(data)
-        account = _account(request)
+        account, caller = _account(request), request[CALLER].account
         if isinstance(command, SetCommand):
             state = DialogState(command.state)
-            await self._service.set_state(account, resources, state, expires=command.expires)
+            await self._service.set_state(account, resources, state, expires=command.expires, by=caller)
         else:
-            await self._service.reset(account, resources)
+            await self._service.reset(account, resources, by=caller)
         return self._envelopes.success(request, "command sent", status=202)
 
     def _listing(self, views: Iterable["SubscriptionView"]) -> Json:
@@ -188,6 +208,15 @@ def _event(request: web.Request) -> str | None:
     return request.query.get("event") or None
 
 
+def _call_id(request: web.Request) -> CallId | None:
+    return CallId(request.query["call_id"]) if request.query.get("call_id") else None
+
+
+def _wants(request: web.Request, what: str) -> bool:
+    """Whether `include` asks for more than an answer has by itself."""
+    return request.query.get("include") == what
+
+
 def _unescaped_extension(request: web.Request) -> str:
     """Unescape the extension of the path as it was sent, where %2F is part of it and `+` no space."""
     segment = request.rel_url.raw_path.split("/")[_EXTENSION_SEGMENT]
@@ -214,7 +243,7 @@ def _describe(view: "SubscriptionView", *, now: float, stalker: str) -> Json:
     record = view.record
     described: dict[str, Json] = {
         "expires": record.expires,
-        "from": _user_and_host(record.remote_address),
+        "from": subscriber(record),
         "notify": {
             # Kazoo writes Erlang's `undefined` as this very text, and clients compare with it.
             "body": "undefined" if view.body is None else view.body,
@@ -231,16 +260,6 @@ def _describe(view: "SubscriptionView", *, now: float, stalker: str) -> Json:
     if record.user_agent:
         described["user_agent"] = record.user_agent
     return described
-
-
-def _user_and_host(address: str) -> str:
-    """The subscriber as `user@host`, its case kept, from a From value: no scheme, password, port or parameters."""
-    uri = parse_name_addr(address).uri
-    found = _USER_AND_HOST.match(uri)
-    if found is None:
-        return uri  # a tel: URI has no parts to choose from
-    user, host = found["user"], found["host"]
-    return f"{user}@{host}" if user else host
 
 
 def _describe_lamp(lamp: Lamp) -> dict[str, Json]:

@@ -15,11 +15,12 @@ import structlog
 from aiohttp import web
 
 from sipresence.errors import InvalidExtension, ListenError, NotFound, StoreError
-from sipresence.http import kazoo
+from sipresence.http import health, kazoo, metrics
 from sipresence.http.command import MAX_BODY_BYTES
 from sipresence.http.envelope import Envelopes, Refusal
 
 if TYPE_CHECKING:
+    from sipresence.insight import Insight
     from sipresence.service import PresenceService
 
 _BANNER = "sipresence, a SIP presence server. Its API lives under /v2.\n"
@@ -41,14 +42,16 @@ _CORS = {
 _log = structlog.get_logger()
 
 
-def make_application(service: "PresenceService", *, version: str) -> web.Application:
-    """Make the application. `version` is the product's, shown to callers with a token only."""
+def make_application(service: "PresenceService", insight: "Insight", *, version: str) -> web.Application:
+    """Make the application. `version` is the product's, shown to callers with a token, and to whoever may scrape."""
     surface = _Surface(Envelopes(service, version=version))
     application = web.Application(middlewares=[surface.answer], client_max_size=MAX_BODY_BYTES)
     application.on_response_prepare.append(_finish)
     application.router.add_get("/", _banner)
     application.router.add_route("*", "/v1{rest:(/.*)?}", _gone)
-    application.add_subapp("/v2", kazoo.make_dialect(service, surface.envelopes))
+    application.router.add_get("/metrics", metrics.make_page(insight, version=version))
+    health.add_routes(application.router, insight)
+    application.add_subapp("/v2", kazoo.make_dialect(service, insight, surface.envelopes))
     return application
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from sipresence.errors import ListenError
 from sipresence.net.address import ListenAddress, LocalAddress
+from sipresence.refusals import SOURCE_RATE
 from sipresence.sip.flow import Flow
 
 log = structlog.get_logger()
@@ -22,18 +23,34 @@ READS_PER_TURN = 256
 BUFFER_BYTES = 16 * 1024 * 1024
 MAX_FLOWS = 65_536
 MAX_DATAGRAM = 65_535
+MUTED_FOR = 0.02  # s
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32  # Linux; beyond net.core.rmem_max where we may
 
 
 class UdpListener:
-    """One bound socket. `receive` gets each datagram with its flow, `turn_end` is called after each burst."""
+    """One bound socket. `receive` gets each datagram with its flow, `turn_end` is called after each burst.
+
+    `saturated` is called before that when the burst was cut off: there is more to read. A source of which `receive`
+    says that it asks too much is muted for a moment: what it sends is read and thrown away, which is all that a flood
+    can be given (1.7 instead of 3 µs). `refused` hears how much that was.
+    """
 
     def __init__(
-        self, listen: ListenAddress, *, receive: Callable[[bytes, Flow], None], turn_end: Callable[[], None]
+        self,
+        listen: ListenAddress,
+        *,
+        receive: Callable[[bytes, Flow], bool],
+        turn_end: Callable[[], None],
+        saturated: Callable[[], None],
+        refused: Callable[[str, Flow, int], None],
     ) -> None:
         self.listen = listen
         self._receive = receive
         self._turn_end = turn_end
+        self._saturated = saturated
+        self._refused = refused
+        self._muted: dict[Any, Flow] = {}
+        self._unmute_at = 0.0
         self._flows: dict[Any, Flow] = {}  # one per source address, so that none is made per message
         self._socket: socket.socket | None = None
         self.sends_failed = 0
@@ -82,7 +99,10 @@ class UdpListener:
 
     def _read(self) -> None:
         assert self._socket is not None
-        recvfrom, receive, flows = self._socket.recvfrom, self._receive, self._flows
+        recvfrom, receive, flows, muted = self._socket.recvfrom, self._receive, self._flows, self._muted
+        if muted and self._loop.time() >= self._unmute_at:
+            muted.clear()
+        ignored = 0
         for _ in range(READS_PER_TURN):
             try:
                 data, address = recvfrom(MAX_DATAGRAM)
@@ -90,13 +110,26 @@ class UdpListener:
                 break
             except OSError:
                 continue
+            if address in muted:
+                ignored += 1
+                continue
             flow = flows.get(address) or self._new_flow(address)
             try:
-                receive(data, flow)
+                if not receive(data, flow):
+                    self._mute(address, flow)
             except Exception:
                 # A mistake of ours must cost this one message, not the listener.
                 log.exception("datagram failed", listener=self.listen.url, source=flow.host)
+        else:
+            self._saturated()
+        if ignored:
+            self._refused(SOURCE_RATE, next(reversed(muted.values())), ignored)
         self._turn_end()
+
+    def _mute(self, address: Any, flow: Flow) -> None:
+        if not self._muted:
+            self._unmute_at = self._loop.time() + MUTED_FOR
+        self._muted[address] = flow
 
     def _new_flow(self, address: Any) -> Flow:
         if len(self._flows) >= MAX_FLOWS:

@@ -7,11 +7,11 @@ into Contact; the Contact.
 
 from typing import NamedTuple
 
-from sipresence.errors import MalformedMessage
-from sipresence.sip.flow import Flow, Hop
+from sipresence.errors import MalformedMessage, SipError
+from sipresence.sip.flow import DEFAULT_PORTS, Flow, Hop
 from sipresence.sip.headers import parse_name_addr, split_list
 from sipresence.sip.message import Request
-from sipresence.sip.uri import is_private, parse_uri
+from sipresence.sip.uri import Uri, is_address, is_private, parse_uri
 
 
 class DialogKey(NamedTuple):
@@ -23,6 +23,7 @@ class DialogKey(NamedTuple):
     from_tag: str
     event: str
     event_id: str
+    user: str = ""  # who authenticated: nobody renews what another has subscribed to
 
 
 class Targeting(NamedTuple):
@@ -34,24 +35,40 @@ class Targeting(NamedTuple):
 
 
 def remote_target(request: Request) -> str:
-    """The Contact URI of a dialog-forming or target-refresh request, "" without. Raises MalformedMessage, SipError."""
+    """The Contact URI of a dialog-forming or target-refresh request, "" without. Raises MalformedMessage."""
     value = request.get("contact")
     if value is None:
         return ""
     contacts = split_list(value)
     if not contacts:
         raise MalformedMessage("an empty Contact")
-    uri = parse_name_addr(contacts[0]).uri
-    parse_uri(uri)
-    return uri
+    return _reachable(contacts[0])
 
 
 def route_set(request: Request) -> str:
-    """The route set of the server side: the Record-Route URIs "taken in order" (section 12.1.1)."""
+    """The route set of the server side: the Record-Route URIs "taken in order" (section 12.1.1).
+
+    Raises MalformedMessage.
+    """
     routes = [route for value in request.all("record-route") for route in split_list(value)]
     for route in routes:
-        parse_uri(parse_name_addr(route).uri)
+        _reachable(route)
     return ", ".join(routes)
+
+
+def _reachable(address: str) -> str:
+    """The URI of an address that our requests are to go to. 416 would blame the Request-URI (section 21.4.17)."""
+    uri = parse_name_addr(address).uri
+    try:
+        parse_uri(uri)
+    except SipError:
+        raise MalformedMessage("an address of a scheme that is not SIP") from None
+    return uri
+
+
+def is_secure(*uris: str) -> bool:
+    """Whether our Contact in a dialog must be a SIPS URI, as the Request-URI or the Contact is (section 12.1.1)."""
+    return any(uri[:5].lower() == "sips:" for uri in uris)
 
 
 def is_direct(request: Request) -> bool:
@@ -66,7 +83,7 @@ def targeting(*, contact: str, routes: str, flow: Flow, direct: bool) -> Targeti
     uri = parse_uri(contact)
     if flow.reliable:
         # A Contact that names no transport, or another one, does not take the NOTIFY off the connection (phones.md 34).
-        hop = Hop(flow, flow.transport, uri.host, uri.port or 5060, prefer_flow=True)
+        hop = _towards(uri, uri.host, flow.transport, flow=flow, prefer_flow=True)
         return Targeting(contact, "", hop)
     if direct and uri.host != flow.host and is_private(uri.host):
         # phones.md 27: Yealink and others behind a NAT, without STUN.
@@ -85,5 +102,17 @@ def _along(routes: list[str], *, contact: str, flow: Flow) -> Targeting:
 
 def _to(text: str, *, flow: Flow, fallback: bool) -> Hop:
     uri = parse_uri(text)
-    host = uri.param("maddr") or uri.host
-    return Hop(flow, uri.transport or "UDP", host, uri.port or 5060, fallback=fallback)
+    return _towards(uri, uri.param("maddr") or uri.host, uri.transport, flow=flow, fallback=fallback)
+
+
+def _towards(
+    uri: Uri, host: str, transport: str, *, flow: Flow, prefer_flow: bool = False, fallback: bool = False
+) -> Hop:
+    """Say for an address what the URI leaves open; for a name that is found out by RFC 3263, once it is needed."""
+    port, secure = uri.port, uri.scheme == "sips"
+    if secure and transport == "TCP":
+        transport = "TLS"  # that is what transport=tcp means in a SIPS URI (section 26.2.2)
+    if is_address(host):
+        transport = transport or ("TLS" if secure else "UDP")
+        port = port or DEFAULT_PORTS.get(transport, 5060)
+    return Hop(flow, transport, host, port, prefer_flow, fallback, secure)

@@ -6,6 +6,13 @@ a value: the transports make one per connection or per source address, never per
 
 from dataclasses import dataclass
 
+DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
+"""Of a URI that names none (RFC 3261 section 19.1.2, RFC 6455 section 3)."""
+
+SECURE = frozenset(("TLS", "WSS"))
+WEBSOCKETS = frozenset(("WS", "WSS"))
+"""Transports whose connections only the other side can open."""
+
 
 @dataclass(slots=True, frozen=True)
 class Flow:
@@ -15,19 +22,20 @@ class Flow:
     connection is gone.
     """
 
-    transport: str  # "UDP" or "TCP", as in Via
+    transport: str  # "UDP", "TCP", "TLS", "WS" or "WSS", as in Via
     listener: str  # the listener's URL, as configured
     host: str
     port: int
     local: str
     connection: int = 0
 
-    @property
-    def contact(self) -> str:
-        """Our own Contact URI towards this peer."""
-        return (
-            f"sip:{self.local}" if self.transport == "UDP" else f"sip:{self.local};transport={self.transport.lower()}"
-        )
+    def contact(self, *, secure: bool = False) -> str:
+        """Our own Contact URI towards this peer, SIPS where the dialog is `secure`."""
+        uri = f"{'sips' if secure else 'sip'}:{self.local}"
+        if self.transport == "UDP":
+            return uri
+        # WSS has no word of its own in a URI (RFC 7118 section 5.2).
+        return f"{uri};transport={'ws' if self.transport == 'WSS' else self.transport.lower()}"
 
     @property
     def reliable(self) -> bool:
@@ -40,7 +48,8 @@ class Hop:
 
     `flow` is the way back to where the SUBSCRIBE came from. It says which listener to send from, and is the way itself
     where there is no host, where `prefer_flow` says so and its connection lives, and where `fallback` says so and the
-    host is a name without an address.
+    host is a name without an address. Where the host is a name, transport "" and port 0 are left to RFC 3263, which may
+    choose no transport but a `secure` one for a SIPS URI.
     """
 
     flow: Flow
@@ -49,3 +58,4 @@ class Hop:
     port: int = 0
     prefer_flow: bool = False
     fallback: bool = False
+    secure: bool = False

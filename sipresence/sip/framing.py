@@ -1,7 +1,8 @@
 """Cutting a byte stream into SIP messages (RFC 3261 section 18.3, RFC 5626 section 3.5.1).
 
 On a stream every message must say Content-Length; what is between messages may be CRLFs: a double one is a keep-alive
-ping, which is answered with a single one. Bytes come in any portions; what is incomplete waits, within bounds.
+ping, which is answered with a single one. Bytes come in any portions; what is incomplete waits, within bounds. NUL
+bytes and STUN are keep-alives of datagrams: a stream on which they come cannot be followed.
 """
 
 import re
@@ -11,19 +12,29 @@ from sipresence.errors import MalformedMessage
 from sipresence.sip.message import MAX_HEAD_BYTES
 
 MAX_BODY_BYTES = 65_536
+PING = b"\r\n\r\n"
 PONG = b"\r\n"
 _FOLD = re.compile(rb"\r\n[ \t]+")
+_FIRST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~\r")
+"""What a method, the version or a CRLF begins with: TLS, or another protocol, is known by its first byte."""
 
 
 class StreamFramer:
-    """One per connection. `pings` counts the keep-alives seen since it was last read."""
+    """One per connection. `pings` counts the keep-alives since `replies` was last called."""
 
     __slots__ = ("_buffer", "_size", "pings")
+    open = True  # a stream carries messages from its first byte on,
+    over = False  # and to its last
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._size = 0  # of the message at its head, once that is known
         self.pings = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun and is not complete."""
+        return bool(self._buffer) and not self._buffer.startswith(b"\r")
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take in bytes; return the messages that are now complete, cut one by one.
@@ -33,6 +44,15 @@ class StreamFramer:
         """
         self._buffer += data
         return iter(self._next, None)
+
+    def frame(self, message: bytes) -> bytes:
+        """A message that we send needs nothing around it."""
+        return message
+
+    def replies(self) -> bytes:
+        """What the pings ask for (RFC 5626 section 3.5.1)."""
+        pings, self.pings = self.pings, 0
+        return PONG * pings
 
     def _next(self) -> bytes | None:
         buffer = self._buffer
@@ -50,6 +70,8 @@ class StreamFramer:
     def _measure(self) -> int:
         """The size of the message that begins here; 0 while its headers are incomplete."""
         buffer = self._buffer
+        if buffer and buffer[0] not in _FIRST:
+            raise MalformedMessage("no SIP message begins so")
         end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4)
         if end >= 0:
             return end + 4 + _content_length(bytes(buffer[:end]))
@@ -59,7 +81,7 @@ class StreamFramer:
 
     def _skip_keepalives(self) -> None:
         buffer = self._buffer
-        while buffer[:4] == b"\r\n\r\n":
+        while buffer[:4] == PING:
             del buffer[:4]
             self.pings += 1
         if buffer[:2] == b"\r\n" and len(buffer) > 2 and buffer[2:3] != b"\r":

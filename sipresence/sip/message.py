@@ -58,6 +58,23 @@ REASONS = {
 }  # fmt: skip
 
 
+class HeaderNames(NamedTuple):
+    """How the headers of our own requests are spelled: in full, or compact (section 7.3.3) to stay below the MTU."""
+
+    via: str = "Via"
+    from_: str = "From"
+    to: str = "To"
+    call_id: str = "Call-ID"
+    contact: str = "Contact"
+    event: str = "Event"
+    content_type: str = "Content-Type"
+    content_length: str = "Content-Length"
+
+
+LONG_NAMES = HeaderNames()
+COMPACT_NAMES = HeaderNames("v", "f", "t", "i", "m", "o", "c", "l")
+
+
 class Defect(NamedTuple):
     """Why a request that can be answered is refused before anybody looks at it."""
 
@@ -89,7 +106,7 @@ class _Headers:
 class Request(_Headers):
     """A request as it came in. `flow` is where from; `via` its top Via, stamped with that source."""
 
-    __slots__ = ("_cseq", "body", "defect", "flow", "method", "uri", "via")
+    __slots__ = ("_cseq", "_from_tag", "_to_tag", "body", "defect", "flow", "method", "uri", "via")
 
     def __init__(
         self, method: str, uri: str, *, headers: _Headers, body: bytes, flow: Flow, via: Via, defect: Defect | None
@@ -101,7 +118,9 @@ class Request(_Headers):
         self.flow = flow
         self.via = via
         self.defect = defect
-        self._cseq: int | None = None
+        self._cseq: int | None = None  # each of these is asked for several times
+        self._from_tag: str | None = None
+        self._to_tag: str | None = None
 
     @property
     def call_id(self) -> str:
@@ -119,11 +138,15 @@ class Request(_Headers):
 
     @property
     def from_tag(self) -> str:
-        return _tag(self._first.get("from", ""))
+        if self._from_tag is None:
+            self._from_tag = _tag(self._first.get("from", ""))
+        return self._from_tag
 
     @property
     def to_tag(self) -> str:
-        return _tag(self._first.get("to", ""))
+        if self._to_tag is None:
+            self._to_tag = _tag(self._first.get("to", ""))
+        return self._to_tag
 
     @property
     def transaction_key(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 Server: a request is delivered once; its retransmissions are absorbed in silence until there is an answer, then get that
 answer again (17.2.2), for timer J (64·T1) at least: answers live in two generations of a dictionary, swapped every J.
+A request outside a dialog that comes again as another transaction, because a proxy forked it and its branches met here,
+is delivered as one that is to be refused with 482 (8.2.2.2).
 
     request ──> TRYING ── respond ──> COMPLETED ── J ──> gone
 
@@ -14,7 +16,7 @@ gone is dropped silently all the same.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -22,13 +24,18 @@ from sipresence.deadlines import Deadlines, Interval
 from sipresence.errors import MalformedMessage
 from sipresence.sip.flow import Flow
 from sipresence.sip.headers import MAGIC
-from sipresence.sip.message import Request, Response
+from sipresence.sip.message import Defect, Request, Response
 
 T2 = 4.0
 MAX_SERVER_TRANSACTIONS = 200_000
 TIMED_OUT = 408  # "treat as if a 408 (Request Timeout) had been received" (section 8.1.3.1)
+UNAVAILABLE = 503
+
+MERGED = Defect(482, "Merged request")
 
 Address: TypeAlias = tuple[str, int]
+TransactionKey: TypeAlias = tuple[str, ...]
+MergeKey: TypeAlias = tuple[str, str, int, str]
 
 
 class TransactionState(IntEnum):
@@ -60,11 +67,17 @@ class Deliver:
 
 @dataclass(slots=True)
 class Answered:
-    """The owner's request has its final answer, or none ever will come (408)."""
+    """The owner's request has its final answer, or none ever will come (408).
+
+    `failed`: its server is to be passed over for a while, for it said 503, or "the transaction layer times out without
+    ever having received any response, provisional or final" (RFC 3263 section 4.3).
+    """
 
     owner: int
     status: int
     retry_after: int | None
+    failed: bool = False
+    sent_at: float = field(default=0.0, compare=False)  # when the request left first
 
 
 Effect: TypeAlias = Transmit | Deliver | Answered
@@ -89,6 +102,21 @@ class ClientTransaction:
         self.transmit = None  # the timer's queue keeps the transaction for a while, not its bytes
 
 
+class _Generation:
+    """The server transactions that began within one timer J."""
+
+    __slots__ = ("answers", "initial")
+
+    def __init__(self) -> None:
+        self.answers: dict[TransactionKey, Transmit | None] = {}
+        self.initial: dict[MergeKey, TransactionKey] = {}  # of the requests outside a dialog
+
+
+def _merge_key(request: Request) -> MergeKey:
+    """What a request outside a dialog keeps on every way that a proxy forks it to (section 8.2.2.2)."""
+    return (request.call_id, request.from_tag, request.cseq, request.method)
+
+
 class TransactionLayer:
     """Both kinds of transaction of one endpoint. `token` makes what is unique in a branch."""
 
@@ -97,8 +125,7 @@ class TransactionLayer:
         self._lifetime = 64 * t1
         self._clients: dict[int, ClientTransaction] = {}
         self._over: dict[int, set[int]] = {}  # connection -> owners that wait for an answer over it
-        self._answers: dict[tuple[str, ...], Transmit | None] = {}
-        self._older_answers: dict[tuple[str, ...], Transmit | None] = {}
+        self._generations = (_Generation(), _Generation())  # this timer J's, and the last one's
         self._swap_at: float | None = None
         self._stages = self._retransmission_stages(t1)
         self._waiting = {delay: Interval[ClientTransaction](delay) for delay in (*self._stages, T2, self._lifetime)}
@@ -120,29 +147,59 @@ class TransactionLayer:
     def __len__(self) -> int:
         return len(self._clients)
 
+    @property
+    def server_transactions(self) -> int:
+        """How many are kept."""
+        return sum(len(generation.answers) for generation in self._generations)
+
     # Server side
 
     def receive_request(self, request: Request, *, now: float) -> list[Effect]:
         """Deliver a new request; absorb a retransmission, or repeat its answer."""
         key = request.transaction_key
-        for generation in (self._answers, self._older_answers):
-            if key in generation:
+        newest, older = self._generations
+        for generation in (newest, older):
+            if key in generation.answers:
                 self.retransmissions_received += 1
-                answer = generation[key]
+                answer = generation.answers[key]
                 return [] if answer is None else [answer]
-        if len(self._answers) >= MAX_SERVER_TRANSACTIONS:
+        if len(newest.answers) >= MAX_SERVER_TRANSACTIONS:
             return []  # as good as lost: the phone asks again
-        self._answers[key] = None
+        newest.answers[key] = None
         if self._swap_at is None:
             self._swap_at = now + self._lifetime
+        if not request.to_tag:
+            self._refuse_merged(request, key)
         return [Deliver(request)]
 
+    def _refuse_merged(self, request: Request, key: TransactionKey) -> None:
+        """ "If the From tag, Call-ID, and CSeq exactly match those associated with an ongoing transaction, but the
+        request does not match that transaction …, the UAS core SHOULD generate a 482" (section 8.2.2.2).
+        """
+        newest, older = self._generations
+        merge_key = _merge_key(request)
+        if merge_key in older.initial or newest.initial.setdefault(merge_key, key) is not key:
+            request.defect = request.defect or MERGED
+
     def respond(self, request: Request, answer: Transmit) -> list[Effect]:
-        """Send the final answer and keep it for retransmissions."""
+        """Send the final answer and keep it for retransmissions, unless the request was dropped."""
         key = request.transaction_key
-        generation = self._older_answers if key in self._older_answers else self._answers
-        generation[key] = answer
+        for generation in self._generations:
+            if key in generation.answers:
+                generation.answers[key] = answer
         return [answer]
+
+    def drop(self, request: Request) -> None:
+        """Keep nothing of a request: it is not answered, or the same way each time.
+
+        "If unauthenticated requests were handled statefully, then malicious floods of unauthenticated requests could
+        create massive amounts of transaction state" (section 8.2.7).
+        """
+        key, merge_key = request.transaction_key, _merge_key(request)
+        for generation in self._generations:
+            generation.answers.pop(key, None)
+            if generation.initial.get(merge_key) == key:
+                del generation.initial[merge_key]
 
     # Client side
 
@@ -193,7 +250,9 @@ class TransactionLayer:
             self._proceeding.set(transaction.owner, transaction.ends_at)
             return []
         self.abandon(transaction.owner)
-        return [Answered(transaction.owner, response.status, response.retry_after)]
+        failed = response.status == UNAVAILABLE
+        sent_at = transaction.ends_at - self._lifetime
+        return [Answered(transaction.owner, response.status, response.retry_after, failed, sent_at)]
 
     def _match(self, response: Response) -> ClientTransaction | None:
         branch = response.branch
@@ -228,8 +287,9 @@ class TransactionLayer:
                 if transaction.state is not TransactionState.GONE:
                     effects.append(self._next_stage(transaction, now))
         if self._swap_at is not None and self._swap_at <= now:
-            self._older_answers, self._answers = self._answers, {}
-            self._swap_at = now + self._lifetime if self._older_answers else None
+            newest, _ = self._generations
+            self._generations = (_Generation(), newest)
+            self._swap_at = now + self._lifetime if newest.answers else None
         return effects
 
     def _next_stage(self, transaction: ClientTransaction, now: float) -> Effect:
@@ -246,5 +306,7 @@ class TransactionLayer:
         return transmit
 
     def _give_up(self, owner: int) -> Effect:
+        transaction = self._clients[owner]
+        failed = transaction.state is TransactionState.CALLING
         self.abandon(owner)
-        return Answered(owner, TIMED_OUT, None)
+        return Answered(owner, TIMED_OUT, None, failed, transaction.ends_at - self._lifetime)

@@ -56,8 +56,15 @@ def refuse_extensions(request: Request) -> None:
 
 
 def refuse_scheme(request: Request) -> None:
-    """Refuse a Request-URI of an unknown scheme (416) or one that is none (400). Raises SipError."""
+    """Refuse a Request-URI of an unknown scheme (416) or one that is none (400). Raises SipError.
+
+    Over UDP, `sips:` is such a scheme: it "signifies that each hop over which the request is forwarded … must be
+    secured with TLS" (RFC 3261 section 26.2.2), which UDP cannot be. Over TCP and WS a proxy next to us may have
+    ended TLS.
+    """
     try:
-        parse_uri(request.uri)
+        uri = parse_uri(request.uri)
     except MalformedMessage:
         raise SipError(400, reason="Malformed Request-URI") from None
+    if uri.scheme == "sips" and request.flow.transport == "UDP":
+        raise SipError(416, reason="SIPS over UDP")

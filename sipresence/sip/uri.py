@@ -1,7 +1,7 @@
 """SIP and SIPS URIs (RFC 3261 section 19.1), read only as far as a presence server needs them.
 
-The user part is kept as written; `unescaped_user` gives what it means (`%2A3101` is `*3101`). Host names compare in
-lower case. Parameters and headers are kept as text and looked into only when asked.
+The user part is kept as written; `unescaped_user` gives what it means (`%2A3101` is `*3101`, and so is `*3101;x=y`).
+Host names compare in lower case. Parameters and headers are kept as text and looked into only when asked.
 """
 
 from functools import lru_cache
@@ -39,9 +39,18 @@ class Uri(NamedTuple):
         return (self.param("transport") or "").upper()
 
     @property
+    def bare_user(self) -> str:
+        """The user part as written, without password and without parameters.
+
+        In the grammar `;` is a character like others there, but what gateways and phones write behind it are the
+        parameters of a telephone number (section 19.1.6, RFC 3966), and who presses a lamp key means the number.
+        """
+        return self.user.partition(":")[0].partition(";")[0]
+
+    @property
     def unescaped_user(self) -> str:
-        """The user part without password, percent-decoded. Raises MalformedMessage for what is no UTF-8 text."""
-        user = self.user.partition(":")[0]
+        """The bare user part, percent-decoded. Raises MalformedMessage for what is no UTF-8 text."""
+        user = self.bare_user
         if "%" not in user:
             return user
         try:

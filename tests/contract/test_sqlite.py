@@ -297,6 +297,42 @@ async def test_a_full_disk_fails_until_there_is_room(path: Path, connections: li
     assert len((await load_once(path)).subscriptions) == 100
 
 
+async def test_a_process_that_ends_while_the_store_fails_leaves_word(
+    path: Path, connections: list[sqlite3.Connection]
+) -> None:
+    store = make(path)
+    assert not (await store.load()).numbers_passed
+    (pages,) = connections[0].execute("PRAGMA page_count").fetchone()
+    connections[0].execute(f"PRAGMA max_page_count = {pages}")
+    assert isinstance(await commit(store, *(save(record(id)) for id in range(100))), StoreError)
+    await store.close()
+
+    store = make(path)
+    assert (await store.load()).numbers_passed
+    await store.close()
+
+    store = make(path)
+    assert (await store.load()).numbers_passed, "until something is committed"
+    assert await commit(store, save(record(1))) is None
+    await store.close()
+    assert not (await load_once(path)).numbers_passed
+
+
+async def test_what_is_committed_after_a_failure_takes_no_word_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of the numbers of those that are not in it."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.05)
+    store = make(path)
+    await store.load()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert isinstance(await commit(store, save(record(1))), StoreError)
+    assert await commit(store, save(record(2))) is None
+    await store.close()
+    assert (await load_once(path)).numbers_passed
+
+
 async def test_the_log_does_not_grow_without_end(store: SqliteStore, path: Path) -> None:
     log = path.with_name("presence.db-wal")
     sizes = []

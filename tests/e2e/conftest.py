@@ -1,19 +1,28 @@
 """Fixtures of the end-to-end tests: server processes that are stopped, and whose logs are checked, after each test."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from tests.e2e.server import Server, Setting, running
+from tests.e2e.server import PROGRAM, Server, Setting, running
 
 
 class StartServer(Protocol):
     """Start a server of its own; see `tests.e2e.server.running`."""
 
-    def __call__(self, *, store: str = ..., sip: Mapping[str, Setting] | None = ..., host: str = ...) -> Server: ...
+    def __call__(
+        self,
+        *,
+        store: str = ...,
+        sip: Mapping[str, Setting] | None = ...,
+        listen: Sequence[str] = ...,
+        limits: Mapping[str, Setting] | None = ...,
+        host: str = ...,
+        program: Sequence[str] = ...,
+    ) -> Server: ...
 
 
 @pytest.fixture
@@ -26,13 +35,18 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
             *,
             store: str = "sqlite:presence.db",
             sip: Mapping[str, Setting] | None = None,
+            listen: Sequence[str] = (),
+            limits: Mapping[str, Setting] | None = None,
             host: str = "127.0.0.1",
+            program: Sequence[str] = PROGRAM,
         ) -> Server:
             nonlocal count
             count += 1
             folder = tmp_path / f"server-{count}"
             folder.mkdir()
-            return servers.enter_context(running(folder, store=store, sip=sip, host=host))
+            return servers.enter_context(
+                running(folder, store=store, sip=sip, listen=listen, limits=limits, host=host, program=program)
+            )
 
         yield start
 

@@ -1,4 +1,6 @@
-"""A fleet of simulated desk phones on one UDP socket: what each of them was told, and every rule a notifier broke.
+"""A fleet of simulated desk phones on UDP: what each of them was told, and every rule a notifier broke.
+
+A phone here is a lamp key, that is, one dialog; `keys` of them share a socket, as they do on a desk.
 
 The fleet sees only the wire. It subscribes, retransmits as RFC 3261 has it, answers NOTIFYs (late, or never, where it
 is told to), and keeps for each phone what its lamp would show. `faults` has a line for each NOTIFY that no phone should
@@ -11,6 +13,7 @@ import random
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 T1 = 0.5
 GIVE_UP = 32.0
@@ -24,24 +27,29 @@ class Phone:
     extension: str
     call_id: str
     tag: str
+    socket: socket.socket
     answers: bool = True
     cseq: int = 0
     to: str = ""
     target: str = ""
     status: int = 0  # of the last SUBSCRIBE
+    retry_after: int = 0  # s, as its refusal said
     lamp: str = ""
     notify_cseq: int = 0
     version: int = -1
     notifies: int = 0
+    remaining: int = 0  # s, as the last NOTIFY said
     ended: str = ""
     branch: str = ""
     acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Fleet:
-    """Phones behind one socket, subscribed to a server at `server`. Use as an async context manager."""
+    """Phones on one host, subscribed to a server at `server`. Use as an async context manager."""
 
-    def __init__(self, server: tuple[str, int], *, host: str = "127.0.0.1", seed: int = 0) -> None:
+    def __init__(self, server: tuple[str, int], *, host: str = "127.0.0.1", keys: int = 10, seed: int = 0) -> None:
+        self._keys = keys
+        self._sockets: list[socket.socket] = []
         self.server = server
         self.host = host
         self.random = random.Random(seed)
@@ -53,29 +61,35 @@ class Fleet:
         self.on_acknowledged: Callable[[Phone], None] = lambda phone: None
         self._branches = itertools.count(1)
 
-    async def __aenter__(self) -> "Fleet":
+    async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, option, 16 * 1024 * 1024)
-                break
-            except OSError:
-                continue
-        self._socket.setblocking(False)
-        self._socket.bind((self.host, 0))
-        self.port = self._socket.getsockname()[1]
-        self._loop.add_reader(self._socket.fileno(), self._read)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
+        for sock in self._sockets:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+
+    def _open(self) -> None:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for option in (SO_RCVBUFFORCE, socket.SO_RCVBUF):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, option, 1024 * 1024)
+                break
+            except OSError:
+                continue
+        sock.setblocking(False)
+        sock.bind((self.host, 0))
+        self._loop.add_reader(sock.fileno(), self._read, sock)
+        self._sockets.append(sock)
 
     def add(self, extension: str, *, answers: bool = True) -> Phone:
         """Make a phone that will watch `extension`."""
         number = len(self.phones)
-        phone = Phone(extension, f"{number}.{self.random.getrandbits(64):x}@fleet", f"f{number:x}", answers)
+        if not self._sockets or number % self._keys == 0:
+            self._open()
+        call_id = f"{number}.{self.random.getrandbits(64):x}@fleet"
+        phone = Phone(extension, call_id, f"f{number:x}", self._sockets[-1], answers)
         self.phones[phone.call_id] = phone
         return phone
 
@@ -88,7 +102,7 @@ class Fleet:
         data = self._subscribe_bytes(phone, expires)
         delay, waited = T1, 0.0
         while waited < GIVE_UP:
-            self._send(data)
+            self._send(phone, data)
             try:
                 async with asyncio.timeout(delay):
                     await phone.acknowledged.wait()
@@ -118,48 +132,54 @@ class Fleet:
 
     def _subscribe_bytes(self, phone: Phone, expires: int) -> bytes:
         host, port = self.server
+        port_of_ours = phone.socket.getsockname()[1]
         target = phone.target or f"sip:{phone.extension}@{host}:{port}"
         to = phone.to or f"<sip:{phone.extension}@{host}>"
         return (
             f"SUBSCRIBE {target} SIP/2.0\r\n"
-            f"Via: SIP/2.0/UDP {self.host}:{self.port};rport;branch={phone.branch}\r\n"
+            f"Via: SIP/2.0/UDP {self.host}:{port_of_ours};rport;branch={phone.branch}\r\n"
             f"Max-Forwards: 70\r\n"
             f"From: <sip:phone@{self.host}>;tag={phone.tag}\r\n"
             f"To: {to}\r\n"
             f"Call-ID: {phone.call_id}\r\n"
             f"CSeq: {phone.cseq} SUBSCRIBE\r\n"
-            f"Contact: <sip:{phone.tag}@{self.host}:{self.port}>\r\n"
+            f"Contact: <sip:{phone.tag}@{self.host}:{port_of_ours}>\r\n"
             f"Event: dialog\r\nExpires: {expires}\r\n"
             f"Accept: application/dialog-info+xml\r\nContent-Length: 0\r\n\r\n"
         ).encode()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, phone: Phone, data: bytes) -> None:
         try:
-            self._socket.sendto(data, self.server)
+            phone.socket.sendto(data, self.server)
         except OSError:
             return  # as good as lost
 
-    def _read(self) -> None:
+    def _read(self, sock: socket.socket) -> None:
         for _ in range(256):
             try:
-                data = self._socket.recv(65535)
+                data = sock.recv(65535)
             except BlockingIOError:
                 return
             except OSError:
                 continue  # an ICMP error: the server is not there just now
-            head, _, body = data.partition(b"\r\n\r\n")
-            lines = head.decode().split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-            if lines[0].startswith("NOTIFY"):
-                self._notified(headers, body)
-            else:
-                self._answered(int(lines[0].split()[1]), headers)
+            self._hear(data)
+
+    def _hear(self, data: bytes) -> None:
+        """Take one whole message of the server's."""
+        head, _, body = data.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        if lines[0].startswith("NOTIFY"):
+            self._notified(headers, body)
+        else:
+            self._answered(int(lines[0].split()[1]), headers)
 
     def _answered(self, status: int, headers: dict[str, str]) -> None:
         phone = self.phones[headers["call-id"]]
         if phone.branch not in headers["via"] or status < 200 or phone.acknowledged.is_set():
             return  # of an earlier request, or once more
         phone.status = status
+        phone.retry_after = int(headers.get("retry-after", 0))
         if status == 200:
             phone.to = headers["to"]
             phone.target = headers["contact"].strip("<>")
@@ -180,9 +200,9 @@ class Fleet:
             )
             data = f"{answer}Content-Length: 0\r\n\r\n".encode()
             if self.answer_delay:
-                self._loop.call_later(self.answer_delay, self._send, data)
+                self._loop.call_later(self.answer_delay, self._send, phone, data)
             else:
-                self._send(data)
+                self._send(phone, data)
 
     def _take(self, phone: Phone, cseq: int, subscription_state: str, body: bytes) -> None:
         version = _version(body)
@@ -197,6 +217,7 @@ class Fleet:
         phone.notify_cseq, phone.version = cseq, version
         phone.notifies += 1
         phone.lamp = body.partition(b"<state>")[2].partition(b"<")[0].decode()
+        phone.remaining = int(subscription_state.partition("expires=")[2] or 0)
         if subscription_state.startswith("terminated"):
             phone.ended = subscription_state
 

@@ -21,11 +21,13 @@ from urllib.request import Request, urlopen
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "demo-token"
 REALM = "office.example.com"
+DEVICES = {"alice-desk": "alice-demo-secret", "bob-desk": "bob-demo-secret"}  # SIP user names and passwords
+PROGRAM = (sys.executable, "-m", "sipresence")
 MIN_EXPIRES = 2  # s; with 1 no interval would be too brief, as 0 ends a subscription
 START_S = 20.0
 STOP_S = 20.0
 
-Setting = str | int | bool | Sequence[str]
+Setting = str | int | float | bool | Sequence[str]
 
 _TROUBLE = re.compile(
     r'Traceback|"level": ?"(error|critical)"|\[(error|critical) *\]|^(ERROR|CRITICAL)\b', re.MULTILINE
@@ -35,7 +37,8 @@ _TROUBLE = re.compile(
 class Server:
     """One server in `folder`, which holds its configuration, its database and its log.
 
-    `sip` are further keys of the configuration's [sip] table. With the host 0.0.0.0 other hosts reach it, too.
+    `sip` and `limits` are further keys of these tables of the configuration, `listen` further listeners. With
+    the host 0.0.0.0 other hosts reach it, too. `program` runs `sipresence`; the command follows it.
     """
 
     def __init__(
@@ -44,14 +47,18 @@ class Server:
         *,
         store: str = "sqlite:presence.db",
         sip: Mapping[str, Setting] | None = None,
+        listen: Sequence[str] = (),
+        limits: Mapping[str, Setting] | None = None,
         host: str = "127.0.0.1",
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self._host = host
-        self.sip_port = _free_port()
-        self.http_port = _free_port()
+        self._program = tuple(program)
+        self.sip_port = free_port()
+        self.http_port = free_port()
         self.log_file = folder / "server.log"
         self._config_file = folder / "sipresence.toml"
-        self._config_file.write_text(self._configuration(store, sip or {}))
+        self._config_file.write_text(self._configuration(store, sip or {}, listen, limits or {}))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +85,7 @@ class Server:
     def start(self) -> None:
         """Start the process and wait until it serves."""
         assert self._process is None, "the server is running already"
-        command = [sys.executable, "-m", "sipresence", "serve", "--config", str(self._config_file)]
+        command = [*self._program, "serve", "--config", str(self._config_file)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SIPRESENCE_")}
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -98,6 +105,12 @@ class Server:
     def kill(self) -> None:
         """End the process with no chance to write anything: kill -9."""
         self._end(signal.SIGKILL)
+
+    def command(self, extension: str, **data: str) -> None:
+        """Press the admin's buttons: `action="set", state="early"`, or `action="reset"`."""
+        url = f"{self.url}/v2/accounts/{ACCOUNT}/presence/{extension}"
+        with urlopen(Request(url, json.dumps({"data": data}).encode(), {"X-Auth-Token": TOKEN})) as answer:
+            assert answer.status == 202
 
     def check_log(self) -> None:
         """Fail on a traceback or an error in the log."""
@@ -120,16 +133,18 @@ class Server:
 
     def _serves(self) -> bool:
         """Whether SIP listens and the API answers, which it does once the store is loaded."""
-        request = Request(f"{self.url}/v2/accounts/{ACCOUNT}/presence", headers={"X-Auth-Token": TOKEN})
+        request = Request(f"{self.url}/v2/accounts/{ACCOUNT}/presence/0", headers={"X-Auth-Token": TOKEN})
         try:
             with socket.create_connection(("127.0.0.1", self.sip_port), 1), urlopen(request, timeout=1) as answer:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
 
-    def _configuration(self, store: str, sip: Mapping[str, Setting]) -> str:
+    def _configuration(
+        self, store: str, sip: Mapping[str, Setting], listen: Sequence[str], limits: Mapping[str, Setting]
+    ) -> str:
         settings: dict[str, Setting] = {
-            "listen": [f"udp://{self._host}:{self.sip_port}", f"tcp://{self._host}:{self.sip_port}"],
+            "listen": [f"udp://{self._host}:{self.sip_port}", f"tcp://{self._host}:{self.sip_port}", *listen],
             "min_expires": MIN_EXPIRES,
             **sip,
         }
@@ -145,8 +160,10 @@ class Server:
                 *_table("[sip]", settings),
                 *_table("[http]", {"listen": f"{self._host}:{self.http_port}"}),
                 *_table("[store]", {"url": store}),
+                *_table("[limits]", limits),
                 *_table("[log]", {"level": "info", "format": "json"}),
                 *_table("[[accounts]]", account),
+                *(line for username, password in DEVICES.items() for line in _device(username, password)),
             )
         )
 
@@ -157,10 +174,13 @@ def running(
     *,
     store: str = "sqlite:presence.db",
     sip: Mapping[str, Setting] | None = None,
+    listen: Sequence[str] = (),
+    limits: Mapping[str, Setting] | None = None,
     host: str = "127.0.0.1",
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[Server]:
     """Start a server; in the end stop it and fail if its log shows an error."""
-    server = Server(folder, store=store, sip=sip, host=host)
+    server = Server(folder, store=store, sip=sip, listen=listen, limits=limits, host=host, program=program)
     try:
         server.start()
         yield server
@@ -173,10 +193,17 @@ def _table(header: str, settings: Mapping[str, Setting]) -> list[str]:
     return [header, *(f"{key} = {json.dumps(value)}" for key, value in settings.items())]
 
 
-def _free_port() -> int:
+def _device(username: str, password: str) -> list[str]:
+    device = _table("[[accounts.devices]]", {"id": username.encode().hex().ljust(32, "0")[:32]})
+    return [*device, *_table("[accounts.devices.sip]", {"username": username, "password": password})]
+
+
+def free_port() -> int:
     """Find a port that is free for UDP and TCP."""
-    with socket.socket(type=socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        port: int = tcp.getsockname()[1]
-        udp.bind(("127.0.0.1", port))
-        return port
+    while True:
+        with socket.socket(type=socket.SOCK_STREAM) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port: int = tcp.getsockname()[1]
+            with contextlib.suppress(OSError):  # taken for UDP: another one
+                udp.bind(("127.0.0.1", port))
+                return port

@@ -6,13 +6,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Queue
 
 import pytest
 
+from tests.certificates import Authority
 from tests.conftest import need_phone
 from tests.e2e.conftest import StartServer
-from tests.e2e.server import ACCOUNT, TOKEN, Server
+from tests.e2e.server import ACCOUNT, TOKEN, Server, free_port
 
 PATIENCE_S = 10.0
 
@@ -43,8 +45,8 @@ class PhoneProcess:
 
 
 @contextmanager
-def _phone(server: Server, extension: str, transport: str) -> Iterator[PhoneProcess]:
-    uri = f"sip:{extension}@{server.sip}"
+def _phone(server: Server, extension: str, transport: str, *, port: int = 0) -> Iterator[PhoneProcess]:
+    uri = f"sip:{extension}@127.0.0.1:{port or server.sip_port}"
     command = [sys.executable, "-m", "sipresence", "phone", uri, "--json", "--transport", transport]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -63,11 +65,14 @@ def _sipresence(server: Server, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_the_lamp_follows(start_server: StartServer, transport: str) -> None:
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+def test_the_lamp_follows(start_server: StartServer, tmp_path: Path, transport: str) -> None:
     need_phone()
-    server = start_server()
-    with _phone(server, "*3101", transport) as phone:
+    pair = Authority(tmp_path).issue("office", "IP:127.0.0.1")
+    tls = {"tls_certificate": str(pair.certificate), "tls_private_key": str(pair.private_key)}
+    port = free_port()
+    server = start_server(listen=[f"tls://127.0.0.1:{port}"], sip=tls)
+    with _phone(server, "*3101", transport, port=port if transport == "tls" else 0) as phone:
         assert phone.lamp() == "terminated"
         _sipresence(server, "set", "*3101", "early")
         assert phone.lamp() == "early"

@@ -72,7 +72,7 @@ def test_second_host(start_server: StartServer, hosts: Hosts) -> None:
 
 
 def test_a_host_that_is_not_trusted_is_refused(start_server: StartServer, hosts: Hosts) -> None:
-    """Its SUBSCRIBE gets 403, its OPTIONS 200."""
+    """Its SUBSCRIBE is challenged, its OPTIONS answered."""
     server = start_server(host="0.0.0.0", sip={"trusted_networks": ["127.0.0.0/8"]})
     ask = (
         "import socket, sys\n"
@@ -92,4 +92,4 @@ def test_a_host_that_is_not_trusted_is_refused(start_server: StartServer, hosts:
         timeout=30,
         check=True,
     )
-    assert done.stdout.split() == ["403", "200"]
+    assert done.stdout.split() == ["401", "200"]

@@ -6,6 +6,8 @@ from typing import Unpack
 
 from sipresence.events.effects import Effect, Notify, Respond, Save, SendNotify
 from sipresence.events.notifier import Notifier
+from sipresence.events.pacing import Pacing
+from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, StateChange, reset, set_manually
 from sipresence.events.subscribe import Limits, Watched, entity_of
 from sipresence.names import AccountId, ResourceId, SubscriptionId
@@ -27,14 +29,18 @@ def local_tag(key: DialogKey) -> str:
 class Desk:
     """`now` is the time; `notifier` may be replaced, as by a restart."""
 
-    def __init__(self, *, failures_allowed: int = 4, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *, failures_allowed: int = 4, limits: Limits | None = None, rate: int = 0, window: int = 0
+    ) -> None:
         self.now = NOW
+        self._rate, self._window = rate, window
         self._limits = limits or Limits()
         self._failures_allowed = failures_allowed
         self.notifier = self._new()
 
     def _new(self) -> Notifier:
-        return Notifier(self._limits, failures_allowed=self._failures_allowed, local_tag=local_tag)
+        pacing = Pacing(rate=self._rate, in_flight=self._window)
+        return Notifier(self._limits, failures_allowed=self._failures_allowed, local_tag=local_tag, pacing=pacing)
 
     def subscribe(self, resource: ResourceId = LAMP, way: Flow | None = None, **fields: Unpack[Fields]) -> list[Effect]:
         """An initial SUBSCRIBE."""
@@ -53,8 +59,13 @@ class Desk:
         assert self.answer(notify) == []
         return notify
 
-    def answer(self, notify: Notify, status: int = 200, *, retry_after: int | None = None) -> list[Effect]:
-        return self.notifier.notify_answered(notify.id, status=status, retry_after=retry_after, now=self.now)
+    def answer(
+        self, notify: Notify, status: int = 200, *, retry_after: int | None = None, took: float = 0.0
+    ) -> list[Effect]:
+        """The final answer to a NOTIFY, which was sent `took` seconds ago."""
+        return self.notifier.notify_answered(
+            notify.id, status=status, retry_after=retry_after, now=self.now, sent_at=self.now - took
+        )
 
     def set(self, state: DialogState, resource: ResourceId = LAMP, *, expires_at: float | None = None) -> list[Effect]:
         """A committed `set` arrives."""
@@ -76,6 +87,11 @@ class Desk:
         """A new notifier that finds the rows of these saves."""
         self.notifier = self._new()
         self.notifier.restore([save.record for save in saves], states, now=self.now, spread=spread)
+
+    def restart_after_failure(self, record: SubscriptionRecord) -> list[Effect]:
+        """A restart of a node whose store failed when it ended."""
+        self.notifier = self._new()
+        return self.notifier.restore([record], [], now=self.now, spread=0.5, numbers_passed=True)
 
 
 def notified(effects: Sequence[Effect]) -> Notify:

@@ -8,7 +8,7 @@ from sipresence.errors import SipError
 from sipresence.events.effects import Effect, Forget, Notify, Respond, Save, SaveState, SendNotify
 from sipresence.events.resource import DialogState, Lamp, reset, set_manually
 from sipresence.events.subscribe import Limits
-from sipresence.events.subscription import BLOCK, UNREACHABLE
+from sipresence.events.subscription import BLOCK, LEAP, UNREACHABLE
 from sipresence.names import ResourceId, SubscriptionId
 from tests.builders import flow, parsed, subscribe
 from tests.events.desk import LAMP, NOW, OFFICE, OTHER_LAMP, Desk, answered, notified, numbers, saved
@@ -720,3 +720,15 @@ def test_a_request_is_read_before_anything_is_changed(desk: Desk) -> None:
         desk.subscribe(cseq=2, accept="text/plain")
     assert len(desk.notifier) == 1
     assert parsed(subscribe()).cseq == 1
+
+
+def test_a_restart_after_a_failing_store_leaps() -> None:
+    desk = Desk()
+    row = saved(desk.subscribe()).record
+    effects = desk.restart_after_failure(row)
+    (save,) = (effect for effect in effects if isinstance(effect, Save))
+    assert save.record.cseq_ceiling == row.cseq_ceiling + LEAP
+    assert save.record.version_ceiling == row.version_ceiling + LEAP
+    assert save.previous is not None
+    notify = notified([effect for effect in desk.wait(1) if isinstance(effect, SendNotify)])
+    assert (notify.cseq, notify.version) == (row.cseq_ceiling + LEAP + 1, row.version_ceiling + LEAP + 1)

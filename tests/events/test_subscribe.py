@@ -102,9 +102,9 @@ def test_one_that_excludes_it_gets_406_with_ours(value: str) -> None:
     assert (error.status, error.headers) == (406, "Accept: application/dialog-info+xml\r\n")
 
 
-@pytest.mark.parametrize(("contact", "status"), [("<tel:+1>", 416), ("<sip:>", 400), ("<sip:a@b", 400), ("*", 400)])
-def test_a_contact_that_leads_nowhere(contact: str, status: int) -> None:
-    assert refusal(parsed(subscribe(contact=contact))).status == status
+@pytest.mark.parametrize("contact", ["<tel:+1>", "<sip:>", "<sip:a@b", "*"])
+def test_a_contact_that_leads_nowhere(contact: str) -> None:
+    assert refusal(parsed(subscribe(contact=contact))).status == 400
 
 
 def test_a_refresh_may_have_no_contact() -> None:
@@ -116,9 +116,9 @@ def test_the_route_set_is_taken_in_order() -> None:
     assert read(request, LIMITS).routes == "<sip:a;lr>, <sip:b;lr>, <sip:c;lr>"
 
 
-@pytest.mark.parametrize(("route", "status"), [("<tel:1>", 416), ("<sip:a", 400)])
-def test_a_record_route_that_is_no_sip_uri_is_refused(route: str, status: int) -> None:
-    assert refusal(parsed(subscribe(headers={"Record-Route": route}))).status == status
+@pytest.mark.parametrize("route", ["<tel:1>", "<sip:a"])
+def test_a_record_route_that_is_no_sip_uri_is_refused(route: str) -> None:
+    assert refusal(parsed(subscribe(headers={"Record-Route": route}))).status == 400
 
 
 def test_refusals_come_in_order() -> None:
@@ -256,6 +256,20 @@ def test_the_200_of_a_subscribe() -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "contact", "ours"),
+    [
+        ("sip:101@office.example.com", "<sip:102@192.0.2.7>", "sip:192.0.2.1:5060;transport=tls"),
+        ("sips:101@office.example.com", "<sip:102@192.0.2.7>", "sips:192.0.2.1:5060;transport=tls"),
+        ("sip:101@office.example.com", "<SIPS:102@192.0.2.7>", "sips:192.0.2.1:5060;transport=tls"),
+    ],
+)
+def test_our_contact_is_as_secure_as_theirs(uri: str, contact: str, ours: str) -> None:
+    """RFC 3261 section 12.1.1."""
+    request = parsed(subscribe(uri=uri, contact=contact), flow("TLS"))
+    assert f"Contact: <{ours}>\r\n" in granted(request, tag="ours", expires=77).headers
+
+
+@pytest.mark.parametrize(
     ("uri", "to", "entity"),
     [
         ("sip:101@office.example.com:5070;transport=tcp", "<sip:101@office.example.com>", "sip:101@office.example.com"),
@@ -264,6 +278,8 @@ def test_the_200_of_a_subscribe() -> None:
         ("sip:101@192.0.2.1", "<tel:101>", "sip:101@192.0.2.1"),
         ("sip:%2A3101@192.0.2.1", "<sip:%2a3101@office.example.com>", "sip:%2a3101@office.example.com"),
         ("sip:101:secret@192.0.2.1", "<sip:101:secret@192.0.2.1>", "sip:101@192.0.2.1"),
+        ("sip:101;ext=9@192.0.2.1", "<sip:101@office.example.com>", "sip:101@office.example.com"),
+        ("sip:101@192.0.2.1", "<sip:101;ext=9:secret@office.example.com>", "sip:101@office.example.com"),
         ("sip:101@[2001:db8::1]:5060", "<sip:101@[2001:db8::1]:5060>", "sip:101@[2001:db8::1]"),
     ],
 )

@@ -31,6 +31,7 @@ TABLE = {
         I.REFRESHED: (S.IN_FLIGHT, A.NOTIFY),
         I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
+        I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
     },
     S.IN_FLIGHT: {
         I.CHANGED: (S.DIRTY, A.NOTHING),
@@ -41,6 +42,8 @@ TABLE = {
         I.REJECTED: (S.GONE, A.DROP),
         I.ENDED: (S.CLOSING, A.NOTHING),
         I.UNREACHABLE: (S.STRANDED, A.NOTHING),
+        I.FLUSHED: (S.DIRTY, A.NOTHING),
+        I.HELD: (S.QUEUED, A.NOTHING),
     },
     S.DIRTY: {
         I.CHANGED: (S.DIRTY, A.NOTHING),
@@ -51,6 +54,7 @@ TABLE = {
         I.REJECTED: (S.GONE, A.DROP),
         I.ENDED: (S.CLOSING, A.NOTHING),
         I.UNREACHABLE: (S.STRANDED, A.NOTHING),
+        I.FLUSHED: (S.DIRTY, A.NOTHING),
     },
     S.WAITING: {
         I.CHANGED: (S.WAITING, A.NOTHING),
@@ -58,12 +62,14 @@ TABLE = {
         I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
         I.RETRY: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
+        I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
     },
     S.STRANDED: {
         I.CHANGED: (S.IN_FLIGHT, A.NOTIFY),
         I.REFRESHED: (S.IN_FLIGHT, A.NOTIFY),
         I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
+        I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
     },
     S.RESTORED: {
         I.CHANGED: (S.IN_FLIGHT, A.NOTIFY),
@@ -71,6 +77,7 @@ TABLE = {
         I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
         I.RETRY: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
+        I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
     },
     S.CLOSING: {
         I.ANSWERED: (S.FINAL, A.NOTIFY_FINAL),
@@ -83,6 +90,14 @@ TABLE = {
         I.FAILED: (S.GONE, A.DROP),
         I.REJECTED: (S.GONE, A.DROP),
         I.UNREACHABLE: (S.GONE, A.DROP),
+    },
+    S.QUEUED: {
+        I.CHANGED: (S.QUEUED, A.NOTHING),
+        I.FLUSHED: (S.QUEUED, A.NOTHING),
+        I.REFRESHED: (S.IN_FLIGHT, A.NOTIFY),
+        I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
+        I.TURN: (S.IN_FLIGHT, A.NOTIFY),
+        I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
     },
     S.GONE: {},
 }
@@ -279,7 +294,7 @@ def test_no_connection_is_no_failure() -> None:
 )
 def test_what_moves_the_target(moved: bool, change: dict[str, str | int]) -> None:
     one = subscription()
-    assert one.replace(one.record._replace(**change), flow()) is moved  # type: ignore[arg-type]
+    assert one.replace(one.record._replace(**change), flow(), now=NOW) is moved  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -287,5 +302,5 @@ def test_what_moves_the_target(moved: bool, change: dict[str, str | int]) -> Non
 )
 def test_another_way_moves_the_target(way: object) -> None:
     one = subscription()
-    assert one.replace(one.record, way) is True  # type: ignore[arg-type]
+    assert one.replace(one.record, way, now=NOW) is True  # type: ignore[arg-type]
     assert one.hop.flow == way

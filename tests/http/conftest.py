@@ -8,9 +8,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
 
 from sipresence.http.server import make_application
-from tests.http.fake import FakeService
+from tests.http.fake import FakeInsight, FakeService
 
 if TYPE_CHECKING:
+    from sipresence.insight import Insight
     from sipresence.service import PresenceService
 
 Client = TestClient[Request, Application]
@@ -22,8 +23,13 @@ def service() -> FakeService:
 
 
 @pytest.fixture
-def application(service: FakeService) -> Application:
-    return make_application(cast("PresenceService", service), version="9.9.9")
+def insight() -> FakeInsight:
+    return FakeInsight()
+
+
+@pytest.fixture
+def application(service: FakeService, insight: FakeInsight) -> Application:
+    return make_application(cast("PresenceService", service), cast("Insight", insight), version="9.9.9")
 
 
 @pytest.fixture

@@ -5,8 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sipresence.errors import InvalidExtension, UnknownAccount, UnknownDevice, UnknownUser
+from sipresence.events.dialog_info import Document, render
+from sipresence.events.history import Asked, Moved, Notified, Subscribed
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import DialogState, Lamp
+from sipresence.events.resource import DialogState, Lamp, ResourceState, Source, set_manually
+from sipresence.events.timeline import Belief, Changed, End, Ended, Event, Timeline
+from sipresence.figures import Figures, Health, Histogram, Kind, NotifierFigures, OutboxFigures, WireFigures
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId, resource_id
 
 if TYPE_CHECKING:
@@ -111,13 +115,15 @@ class FakeDirectory:
 
 
 class FakeService:
-    """`failure`, where one is set, is raised by every command; `commands` holds those that were accepted."""
+    """`failure`, where one is set, is raised by every command; `commands` holds those that were accepted, `callers`
+    those who asked for them."""
 
     def __init__(self) -> None:
         self.directory = FakeDirectory()
         self.node = "blf1.example.com"
         self.failure: Exception | None = None
         self.commands: list[list[object]] = []
+        self.callers: list[str] = []
 
     def now(self) -> float:
         return NOW
@@ -145,14 +151,90 @@ class FakeService:
         return resource_id(extension, REALMS[account])
 
     async def set_state(
-        self, account: AccountId, resources: Sequence[ResourceId], state: DialogState, *, expires: int | None = None
+        self,
+        account: AccountId,
+        resources: Sequence[ResourceId],
+        state: DialogState,
+        *,
+        expires: int | None = None,
+        by: str = "",
     ) -> None:
-        self._accept("set", account, list(resources), state.value, expires)
+        self._accept(by, "set", account, list(resources), state.value, expires)
 
-    async def reset(self, account: AccountId, resources: Sequence[ResourceId]) -> None:
-        self._accept("reset", account, list(resources))
+    async def reset(self, account: AccountId, resources: Sequence[ResourceId], *, by: str = "") -> None:
+        self._accept(by, "reset", account, list(resources))
 
-    def _accept(self, *command: object) -> None:
+    def _accept(self, by: str, *command: object) -> None:
         if self.failure is not None:
             raise self.failure
+        self.callers.append(by)
         self.commands.append(list(command))
+
+
+def _document(state: DialogState) -> Document:
+    resource = ResourceState(resource_id("101", REALM))
+    resource.merge(set_manually(OFFICE, resource.id, state=state, at=NOW - 12.5))
+    return render(resource)
+
+
+def _timeline() -> Timeline:
+    """A lamp that was set, on a phone that moved and refused the last NOTIFY, and on one that has gone."""
+    phone, gone = VIEWS[1].record, VIEWS[0].record
+    early = DialogState.EARLY
+    told = Notified(NOW - 12.25, 3, 2, early, 1, news=True, final=False, status=200, rtt=0.25)
+    refused = told._replace(at=NOW - 10, cseq=4, version=3, status=0, rtt=0.0)
+    events = (
+        Event(NOW - 60, Subscribed(NOW - 60, Asked.SUBSCRIBED, 1800), phone),
+        Event(NOW - 30, Ended(NOW - 30, End.EXPIRED), gone),
+        Event(NOW - 12.5, Changed(NOW - 12.5, Source.MANUAL, early, early, OFFICE)),
+        Event(NOW - 12.25, told, phone, _document(early)),
+        Event(NOW - 11, Moved(NOW - 11, "UDP 192.0.2.10:5060"), phone),
+        Event(NOW - 11, Subscribed(NOW - 11, Asked.REFRESHED, 1800), phone),
+        Event(NOW - 10, refused, phone),
+        Event(NOW - 5.0004, Changed(NOW - 5.0004, None, DialogState.TERMINATED, DialogState.TERMINATED, "")),
+    )
+    lamp = LAMPS[resource_id("101", REALM)]
+    return Timeline(resource_id("101", REALM), lamp, [Belief(phone, early, None)], events)
+
+
+class FakeInsight:
+    """A timeline of 101, figures in which everything has a number of its own, and health that can be taken away."""
+
+    def __init__(self) -> None:
+        self.now_health = Health(responsive=True, serving=True, store=True, bus=True)
+
+    def health(self) -> Health:
+        return self.now_health
+
+    def timeline(self, account: AccountId, resource: ResourceId, *, call_id: CallId | None = None) -> Timeline:
+        found = _timeline()
+        if resource != found.resource:
+            return Timeline(resource, Lamp(DialogState.TERMINATED, 0.0), (), ())
+        if call_id is None:
+            return found
+        events = [event for event in found.events if event.record is None or event.record.call_id == call_id]
+        phones = [belief for belief in found.phones if belief.record.call_id == call_id]
+        return found._replace(events=events, phones=phones)
+
+    def timelines(self, account: AccountId, call_id: CallId) -> Sequence[Timeline]:
+        known = any(event.record is not None and event.record.call_id == call_id for event in _timeline().events)
+        return [self.timeline(account, _timeline().resource, call_id=call_id)] if known else []
+
+    def figures(self) -> Figures:
+        seen = Histogram()
+        for value in (0.0005, 0.001, 0.2, 99.0):
+            seen.observe(value)
+        wire = WireFigures(
+            answers={("SUBSCRIBE", 200): 1, ("other", 501): 2}, notifies_sent=3, change_to_sent=seen, oversized=4,
+            retransmissions_received=5, retransmissions_sent=6, stray_responses=7, keepalives=8, sends_failed=9,
+            server_transactions=10, client_transactions=11, connections={"TCP": 12}, connections_closed={"peer": 13},
+        )  # fmt: skip
+        notifier = NotifierFigures(
+            subscriptions={Kind(OFFICE, "dialog", "UDP", "yealink"): 14}, subscriptions_ended={"expired": 15},
+            resources=16, state_changes={"manual": 17}, notifies={200: 18, 0: 19}, change_to_answered=seen, paced=20,
+        )  # fmt: skip
+        outbox = OutboxFigures(commit_time=seen, commits_failed=21, failing=True, waiting_since=NOW - 0.5, lane=22)
+        return Figures(
+            now=NOW, wire=wire, notifier=notifier, outbox=outbox, refusals={"malformed": 23}, inbox=24, bus_up=True,
+            loop_delay=seen,
+        )  # fmt: skip

@@ -12,9 +12,9 @@ The model knows what each phone was promised and what it was sent, and holds the
 
 import asyncio
 import logging
-import os
 from collections.abc import Container, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,6 +24,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sipresence.authentication import Authenticator
 from sipresence.backends.memory import LocalBus
 from sipresence.directory import Account, Directory
 from sipresence.errors import StoreError
@@ -31,31 +32,46 @@ from sipresence.events import subscribe as subscribe_module
 from sipresence.events import subscription as subscription_module
 from sipresence.events.effects import Forget, Notify, Respond, Save, Write
 from sipresence.events.notifier import Notifier
+from sipresence.events.pacing import Pacing
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState
 from sipresence.events.subscribe import Limits
 from sipresence.events.subscription import ENDING_STATUSES, UNREACHABLE, SubscriptionView
 from sipresence.names import ResourceId, SubscriptionId, extension_of
 from sipresence.service import PresenceService, ServiceSettings
+from sipresence.sip.digest import Nonces
 from sipresence.sip.flow import Flow
+from sipresence.sip.message import Request
 from tests.builders import flow, parsed, subscribe
 from tests.events.desk import OFFICE, local_tag
 from tests.fakes import ManualClock, ManualStore
 
 FAILURES_ALLOWED = 4
+NOTIFY_RATE, NOTIFY_WINDOW = 3, 2  # few, so that pacing is met often
 RESOURCES = tuple(ResourceId(f"{user}@office.example.com") for user in ("101", "*3101"))
 ACCOUNT = Account(
     OFFICE, "office", "office.example.com", (), api_key=None, tokens=(), users=(), devices=(), lists=()
 )  # fmt: skip
 WAYS = (flow(), flow(port=5999), flow(host="192.0.2.8"))
 
-phones = st.integers(0, 2)
+numbers = st.integers(0, 2)
 resources = st.sampled_from(RESOURCES)
-expiries = st.sampled_from((60, 300, 3600))
-flushes = st.booleans()
 answers = st.sampled_from(
-    [(200, None)] * 4 + [(481, None), (500, None), (408, None), (408, None), (503, 7), (UNREACHABLE, None)]
+    [(200, None)] * 8 + [(481, None), (500, None), (408, None), (408, None), (503, 7), (UNREACHABLE, None)]
 )
+
+
+class Then(IntEnum):
+    """How far the world goes on after an event, before the next one."""
+
+    NOTHING = 0
+    TURN_END = 1
+    FAILED = 2
+    COMMITTED = 3
+    SETTLED = 4
+
+
+thens = st.sampled_from((Then.NOTHING, Then.TURN_END, Then.FAILED, *[Then.COMMITTED] * 2, *[Then.SETTLED] * 3))
 
 
 @dataclass
@@ -131,7 +147,9 @@ class NotifierMachine(RuleBasedStateMachine):
         self.lamps: dict[ResourceId, tuple[DialogState, float]] = {}
         self.commands: list[Command] = []
         self.failed: set[SubscriptionId] = set()  # rows whose last commit failed
+        self.failed_batches: set[int] = set()
         self.failed_in_life = False
+        self.age = 0  # steps since the start of the server
         self.fetches = 0
         self._start()
 
@@ -140,12 +158,20 @@ class NotifierMachine(RuleBasedStateMachine):
     def _start(self) -> None:
         self.life += 1
         self.failed_in_life = False
+        self.age = 0
         self.clock = ManualClock(self.clock.now())
         self.in_flight.clear()
-        notifier = Notifier(Limits(), failures_allowed=FAILURES_ALLOWED, local_tag=local_tag)
+        notifier = Notifier(
+            Limits(),
+            failures_allowed=FAILURES_ALLOWED,
+            local_tag=local_tag,
+            pacing=Pacing(rate=NOTIFY_RATE, in_flight=NOTIFY_WINDOW),
+        )
+        directory = Directory([ACCOUNT])
         self.service = PresenceService(
             ServiceSettings("blf", (ip_network("192.0.2.0/24"),)),
-            directory=Directory([ACCOUNT]),
+            directory=directory,
+            authenticator=Authenticator(directory, Nonces(bytes(32), since=self.clock.now())),
             notifier=notifier,
             tag=local_tag,
             clock=self.clock,
@@ -172,25 +198,30 @@ class NotifierMachine(RuleBasedStateMachine):
         name = (request.call_id, request.from_tag)
         phone = next((one for one in self.phones if one.name == name), None)
         if phone is None or phone.waits is None or parsed(phone.waits.message).cseq != request.cseq:
-            assert response.status in (200, 481, 500)  # to a fetch, or to one who asks no more
+            assert response.status in (200, 481, 500, 503)  # to a fetch, or to one who asks no more
             return
         waits, phone.waits = phone.waits, None
         if response.status == 200:
             assert f"Expires: {waits.expires}\r\n" in response.headers
             assert phone.tag in ("", response.to_tag)
+            row = self._rows_by_name().get(name)
+            assert row is None if not waits.expires else row and row.subscribe_cseq == request.cseq, "committed first"
             phone.tag, phone.expires_at, phone.way = response.to_tag, waits.at + waits.expires, waits.way
             if not waits.expires:
                 phone.forget()
-        elif response.status == 500:
-            assert self.failed_in_life
+        elif response.status in (500, 503):
+            assert self.failed_in_life or not phone.tag, "what is new may be refused while commits are late"
             if not phone.tag or not waits.expires:
                 phone.forget()  # unsubscribed all the same
             elif waits.crashed:  # the row of its first try may have been kept
                 phone.expires_at = self._rows_by_name()[name].expires_at
         else:
             assert response.status == 481
-            assert phone.expires_at <= waits.at or waits.life != self.life
+            assert phone.expires_at <= waits.at or waits.crashed  # it may have unsubscribed, and not heard of it
             phone.forget()
+
+    def drop(self, request: Request) -> None:
+        """Left unanswered: it comes again."""
 
     def send(self, notify: Notify) -> None:
         dialog = self.dialogs.setdefault(_name(notify), self._unheard_of(notify))
@@ -218,7 +249,29 @@ class NotifierMachine(RuleBasedStateMachine):
 
     # Phones
 
-    def _subscribe(self, phone: Phone, *, expires: int, way: Flow, flush: bool, again: bool = False) -> None:
+    @rule(
+        number=numbers,
+        resource=resources,
+        expires=st.sampled_from((0, 60, 600, 600, 7200)),
+        way=st.sampled_from([None, None, *WAYS]),
+        then=thens,
+    )
+    def subscribe(self, number: int, resource: ResourceId, expires: int, way: Flow | None, then: Then) -> None:
+        """What a phone asks for depends on where it stands."""
+        phone = self.phones[number]
+        if phone.waits is None:
+            if not phone.tag:
+                phone.resource = resource
+                expires = expires or 60
+            self._subscribe(phone, expires=expires, way=way or phone.way)
+        elif phone.waits.life != self.life:  # it retransmits what the server took before its crash
+            phone.waits.at, phone.waits.life, phone.waits.crashed = self.clock.now(), self.life, True
+            self._receive(phone)
+        elif not phone.tag:  # it was restarted, and asks once more under the same name
+            self._subscribe(phone, expires=expires or 60, way=phone.waits.way)
+        self._go_on(then)
+
+    def _subscribe(self, phone: Phone, *, expires: int, way: Flow) -> None:
         call_id, from_tag = phone.name
         phone.cseq += 1
         address = f"sip:{extension_of(phone.resource)}@office.example.com"
@@ -227,64 +280,27 @@ class NotifierMachine(RuleBasedStateMachine):
             expires=expires, contact=f"<sip:{phone.number}@{way.host}:{way.port}>",
         )  # fmt: skip
         phone.waits = Sent(message, way, expires, self.clock.now(), self.life)
-        self._receive(phone, flush=flush)
+        self._receive(phone)
 
-    def _receive(self, phone: Phone, *, flush: bool) -> None:
+    def _receive(self, phone: Phone) -> None:
         assert phone.waits is not None
         phone.failures = 0
         self.service.on_request(parsed(phone.waits.message, phone.waits.way))
-        if flush:
-            self.service.on_turn_end()
 
-    @rule(number=phones, resource=resources, expires=expiries, way=st.sampled_from(WAYS), flush=flushes)
-    def subscribe(self, number: int, resource: ResourceId, expires: int, way: Flow, flush: bool) -> None:
-        phone = self.phones[number]
-        if not phone.tag and phone.waits is None:
-            phone.resource = resource
-            self._subscribe(phone, expires=expires, way=way, flush=flush)
-
-    @rule(number=phones, expires=expiries, way=st.sampled_from([None, None, *WAYS]), flush=flushes)
-    def refresh(self, number: int, expires: int, way: Flow | None, flush: bool) -> None:
-        phone = self.phones[number]
-        if phone.tag and phone.waits is None:
-            self._subscribe(phone, expires=expires, way=way or phone.way, flush=flush)
-
-    @rule(number=phones, flush=flushes)
-    def unsubscribe(self, number: int, flush: bool) -> None:
-        phone = self.phones[number]
-        if phone.tag and phone.waits is None:
-            self._subscribe(phone, expires=0, way=phone.way, flush=flush)
-
-    @rule(number=phones, expires=expiries, flush=flushes)
-    def subscribe_impatiently(self, number: int, expires: int, flush: bool) -> None:
-        """Once more before the answer, under the same name, as a phone that was restarted."""
-        phone = self.phones[number]
-        if not phone.tag and phone.waits is not None and phone.waits.life == self.life:
-            self._subscribe(phone, expires=expires, way=phone.waits.way, flush=flush)
-
-    @rule(number=phones, flush=flushes)
-    def retransmit_after_a_crash(self, number: int, flush: bool) -> None:
-        phone = self.phones[number]
-        if phone.waits is not None and phone.waits.life != self.life:
-            phone.waits.at, phone.waits.crashed = self.clock.now(), True
-            self._receive(phone, flush=flush)
-
-    @rule(resource=resources, flush=flushes)
-    def fetch(self, resource: ResourceId, flush: bool) -> None:
+    @rule(resource=resources, then=thens)
+    def fetch(self, resource: ResourceId, then: Then) -> None:
         self.fetches += 1
         uri = f"sip:{extension_of(resource)}@office.example.com"
         message = subscribe(uri=uri, to=f"<{uri}>", call_id=f"fetch-{self.fetches}@phone", expires=0)
         self.service.on_request(parsed(message))
-        if flush:
-            self.service.on_turn_end()
+        self._go_on(then)
 
     @precondition(lambda self: self.in_flight)
-    @rule(data=st.data(), how=answers, flush=flushes)
-    def answer(self, data: st.DataObject, how: tuple[int, int | None], flush: bool) -> None:
+    @rule(data=st.data(), how=answers, then=thens)
+    def answer(self, data: st.DataObject, how: tuple[int, int | None], then: Then) -> None:
         ident = data.draw(st.sampled_from(sorted(self.in_flight)))
         self._answer(ident, *how)
-        if flush:
-            self.service.on_turn_end()
+        self._go_on(then)
 
     def _answer(self, ident: SubscriptionId, status: int, retry_after: int | None = None) -> None:
         notify = self.in_flight.pop(ident)
@@ -320,55 +336,67 @@ class NotifierMachine(RuleBasedStateMachine):
         for command in [one for one in self.commands if one.task.done()]:
             self.commands.remove(command)
             if command.task.exception() is None:
+                assert command.batch not in self.failed_batches
                 self.lamps[command.resource] = (command.state, command.until)
             else:
                 assert isinstance(command.task.exception(), StoreError)
-                assert self.failed_in_life
+                assert command.batch in self.failed_batches
 
     @rule(
         resource=resources,
-        state=st.sampled_from(["early", "confirmed", "terminated"]),
+        state=st.sampled_from(["early", "confirmed", "terminated", None]),
         expires=st.sampled_from([None, 5, 40]),
+        then=thens,
     )
-    def set(self, resource: ResourceId, state: str, expires: int | None) -> None:
-        verb = self.service.set_state(OFFICE, [resource], DialogState(state), expires=expires)
-        until = float("inf") if expires is None else self.clock.now() + expires
-        self._command(verb, resource, DialogState(state), until)
+    def command(self, resource: ResourceId, state: str | None, expires: int | None, then: Then) -> None:
+        """A set, or a reset."""
+        if state is None:
+            self._reset(resource)
+        else:
+            verb = self.service.set_state(OFFICE, [resource], DialogState(state), expires=expires)
+            until = float("inf") if expires is None else self.clock.now() + expires
+            self._command(verb, resource, DialogState(state), until)
+        self._go_on(then)
 
-    @rule(resource=resources)
-    def reset(self, resource: ResourceId) -> None:
+    def _reset(self, resource: ResourceId) -> None:
         self._command(self.service.reset(OFFICE, [resource]), resource, DialogState.TERMINATED, float("inf"))
 
     # The store, the loop, time
 
-    @precondition(lambda self: self.store.busy)
-    @rule()
-    def commit(self) -> None:
-        self._commit()
+    @rule(then=thens)
+    def go_on(self, then: Then) -> None:
+        self._go_on(then)
+
+    def _go_on(self, then: Then) -> None:
+        if then >= Then.TURN_END:
+            self.service.on_turn_end()
+        if then >= Then.FAILED and self.store.busy:
+            if then is Then.FAILED:
+                self._fail()
+            else:
+                self._commit()
+        if then is Then.SETTLED:
+            self.clock.settle()
 
     def _commit(self) -> None:
         self.failed -= _ids(self.store.submitted[-1])
         self.store.commit()
         self._spin()
 
-    @precondition(lambda self: self.store.busy)
-    @rule()
-    def fail(self) -> None:
+    def _fail(self) -> None:
         self.failed |= _ids(self.store.submitted[-1])
+        self.failed_batches.add(len(self.store.submitted) - 1)
         self.failed_in_life = True
         self.store.fail()
         self._spin()
 
-    @rule()
-    def turn(self) -> None:
-        self.service.on_turn_end()
-        self.clock.turn()
-
-    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 31.0, 61.0, 301.0]))
-    def wait(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.1, 1.0, 5.0, 5.0, 31.0, 61.0]), then=thens)
+    def wait(self, seconds: float, then: Then) -> None:
         self._wait(seconds)
+        self._go_on(then)
 
     def _wait(self, seconds: float) -> None:
+        self.service.on_turn_end()  # which is sooner than any time passes
         self.clock.advance(seconds)
         for phone in self.phones:
             if phone.waits is not None and phone.waits.at + 32 <= self.clock.now():
@@ -376,16 +404,24 @@ class NotifierMachine(RuleBasedStateMachine):
             elif phone.tag and phone.waits is None and phone.expires_at <= self.clock.now():
                 phone.forget()
 
-    @rule(durable=st.booleans())
-    def crash(self, durable: bool) -> None:
+    @precondition(lambda self: self.age > 10)
+    @rule(end=st.sampled_from(["clean", "crash", "crash, the batch in flight was kept"]))
+    def another_life(self, end: str) -> None:
+        if end == "clean":
+            self._stop()
+        else:
+            self._crash(kept=end != "crash")
+
+    def _crash(self, *, kept: bool) -> None:
         """kill -9; the batch in flight may have reached the disk or not."""
-        batch = len(self.store.submitted) - 1 if self.store.busy and durable else None
+        batch = None
         if self.store.busy:
             done = self.store._take()
-            if batch is not None:
-                self.store.rows.submit(self.store.submitted[-1], lambda error: None)
-                self.failed -= _ids(self.store.submitted[-1])
-            del done
+            if kept:
+                batch = len(self.store.submitted) - 1
+                self.store.rows.submit(self.store.submitted[batch], lambda error: None)
+                self.failed -= _ids(self.store.submitted[batch])
+            del done  # nobody is left to hear of it
         for command in self.commands:
             if command.batch == batch:
                 self.lamps[command.resource] = (command.state, command.until)
@@ -394,9 +430,7 @@ class NotifierMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(asyncio.sleep(0))
         self._begin_another_life()
 
-    @rule()
-    def restart(self) -> None:
-        """A clean stop, then a start."""
+    def _stop(self) -> None:
         self._calm_store()
         living = {_name_of(view.record) for view in self._views()}
         stopping = self.loop.create_task(self.service.stop())
@@ -434,6 +468,7 @@ class NotifierMachine(RuleBasedStateMachine):
 
     @invariant()
     def subscribed_is_what_was_promised(self) -> None:
+        self.age += 1
         now = self.clock.now()
         views = {_name_of(view.record): view for view in self._views()}
         if not any(when <= now for when in self.clock.armed):  # right after a start the clock has not come round yet
@@ -453,7 +488,7 @@ class NotifierMachine(RuleBasedStateMachine):
                 expected = state if until > self.clock.now() else DialogState.TERMINATED
                 assert dialog.stranded or dialog.shows is expected
             self._wait(8000)
-            self.reset(RESOURCES[0])  # a deletion that failed goes with the next batch
+            self._reset(RESOURCES[0])  # a deletion that failed goes with the next batch
             self._settle_down()
             assert self._views() == []
             assert self._rows() == {}
@@ -472,7 +507,8 @@ class NotifierMachine(RuleBasedStateMachine):
                 for ident in sorted(self.in_flight):
                     self._answer(ident, 200)
                 self._calm_store()
-            self._wait(301)
+            self._wait(61)  # the longest delay before the fourth failure, which ends a subscription
+        self._calm_store()
 
 
 def _name_of(record: SubscriptionRecord) -> tuple[str, str]:
@@ -501,7 +537,5 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     structlog.reset_defaults()
 
 
-NotifierMachine.TestCase.settings = settings(
-    max_examples=int(os.environ.get("N", "60")), stateful_step_count=50, deadline=None, report_multiple_bugs=False
-)
+NotifierMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestNotifierMachine = NotifierMachine.TestCase

@@ -7,7 +7,7 @@ import pytest
 
 from sipresence.sip import transaction
 from sipresence.sip.message import Request, Response
-from sipresence.sip.transaction import TIMED_OUT, Answered, Deliver, Effect, TransactionLayer, Transmit
+from sipresence.sip.transaction import MERGED, TIMED_OUT, Answered, Deliver, Effect, TransactionLayer, Transmit
 from tests.builders import Fields, flow, parsed, parsed_response, request, response_to, subscribe
 
 PHONE = ("192.0.2.7", 5060)
@@ -84,7 +84,7 @@ def test_timers_e_and_f(bench: Bench) -> None:
     """RFC 3261 section 17.1.2.2: T1, doubled up to T2, until 64·T1; then as if 408 had come (section 8.1.3.1)."""
     bench.send()
     sent = bench.sent[7]
-    assert bench.run(100) == [*((at, sent) for at in TIMER_E), (32.0, Answered(7, 408, None))]
+    assert bench.run(100) == [*((at, sent) for at in TIMER_E), (32.0, Answered(7, 408, None, failed=True))]
     assert bench.layer.next_deadline() is None
     assert len(bench.layer) == 0
     assert bench.layer.retransmissions_sent == len(TIMER_E)
@@ -109,7 +109,7 @@ def test_another_t1(t1: float, times: list[float]) -> None:
 def test_no_retransmission_on_a_reliable_transport(bench: Bench, transport: str) -> None:
     """RFC 3261 section 17.1.2.2: timer E is for unreliable transports; timer F is for all."""
     bench.send(transport=transport)
-    assert bench.run(100) == [(32.0, Answered(7, TIMED_OUT, None))]
+    assert bench.run(100) == [(32.0, Answered(7, TIMED_OUT, None, failed=True))]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_no_retransmission_on_a_reliable_transport(bench: Bench, transport: str)
 )
 def test_a_final_response_ends_it(bench: Bench, status: int, headers: str, retry_after: int | None) -> None:
     bench.send()
-    assert bench.answer(status, headers) == [Answered(7, status, retry_after)]
+    assert bench.answer(status, headers) == [Answered(7, status, retry_after, failed=status == 503)]
     assert bench.run(100) == []
     assert len(bench.layer) == 0
 
@@ -297,6 +297,72 @@ def test_another_request_is_no_retransmission(bench: Bench, fields: Fields) -> N
     bench.respond(asked)
     other = parsed(subscribe(**fields))
     assert bench.receive(other) == [Deliver(other)]
+
+
+def delivered(effects: list[Effect]) -> Request:
+    (effect,) = effects
+    assert isinstance(effect, Deliver)
+    return effect.request
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_merged_request_is_to_be_refused(bench: Bench, answered: bool) -> None:
+    """RFC 3261 section 8.2.2.2: From tag, Call-ID and CSeq of a request that came by another way: 482."""
+    first = delivered(bench.receive(parsed(subscribe())))
+    if answered:
+        bench.respond(first)
+    merged = delivered(bench.receive(parsed(subscribe(branch="z9hG4bKx"))))
+    assert (first.defect, merged.defect) == (None, MERGED)
+    refusal = bench.respond(merged, b"482")
+    assert bench.receive(parsed(subscribe(branch="z9hG4bKx"))) == [refusal]  # a transaction of its own
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"cseq": 2}, id="another CSeq"),
+        pytest.param({"call_id": "2"}, id="another Call-ID"),
+        pytest.param({"from_tag": "phone-2"}, id="another From tag"),
+        pytest.param({"to_tag": "ours"}, id="RFC 3261 8.2.2.2: only without a tag in To"),
+    ],
+)
+def test_what_is_not_merged(bench: Bench, fields: Fields) -> None:
+    bench.receive(parsed(subscribe()))
+    other: Fields = {"branch": "z9hG4bKx"}
+    other.update(fields)
+    assert delivered(bench.receive(parsed(subscribe(**other)))).defect is None
+
+
+def test_a_refresh_by_two_ways_is_not_merged(bench: Bench) -> None:
+    """Inside a dialog the CSeq decides."""
+    bench.receive(parsed(subscribe(to_tag="ours")))
+    assert delivered(bench.receive(parsed(subscribe(to_tag="ours", branch="z9hG4bKx")))).defect is None
+
+
+def test_a_merged_request_keeps_a_defect_of_its_own(bench: Bench) -> None:
+    bench.receive(parsed(subscribe(cseq="x SUBSCRIBE")))
+    merged = delivered(bench.receive(parsed(subscribe(cseq="x SUBSCRIBE", branch="z9hG4bKx"))))
+    assert merged.defect is not None
+    assert merged.defect.status == 400
+
+
+def test_merging_is_found_as_long_as_the_transaction_is_kept(bench: Bench) -> None:
+    bench.receive(parsed(subscribe()))
+    bench.run(33)
+    assert delivered(bench.receive(parsed(subscribe(branch="z9hG4bKx")))).defect is MERGED
+    bench.run(64)
+    assert delivered(bench.receive(parsed(subscribe(branch="z9hG4bKy")))).defect is None
+
+
+def test_nothing_merges_with_a_dropped_request(bench: Bench) -> None:
+    """A phone that was asked for its password, or found us busy, may ask again under any branch."""
+    asked = delivered(bench.receive(parsed(subscribe())))
+    bench.layer.drop(asked)
+    again = delivered(bench.receive(parsed(subscribe(branch="z9hG4bKx"))))
+    assert again.defect is None
+    merged = delivered(bench.receive(parsed(subscribe(branch="z9hG4bKy"))))
+    bench.layer.drop(merged)  # takes nothing with it that is not its own
+    assert delivered(bench.receive(parsed(subscribe(branch="z9hG4bKz")))).defect is MERGED
 
 
 @pytest.mark.parametrize("arrives_at", [0.0, 10.0, 31.9])

@@ -7,7 +7,7 @@ import pytest
 from sipresence.errors import SipError
 from sipresence.sip.message import Request
 from sipresence.sip.uas import refuse_extensions, refuse_hops, refuse_method, refuse_scheme
-from tests.builders import options, parsed, request
+from tests.builders import flow, options, parsed, request
 
 ALLOWED = ("SUBSCRIBE", "OPTIONS")
 
@@ -98,7 +98,7 @@ def test_no_extension_required(headers: list[tuple[str, str]]) -> None:
     ("uri", "status"),
     [
         pytest.param("sip:101@office.example.com", 0, id="RFC 3261 8.2.2.1"),
-        pytest.param("sips:192.0.2.1", 0, id="sips, no user"),
+        pytest.param("sips:192.0.2.1", 416, id="RFC 3261 26.2.2: sips over UDP"),
         pytest.param("tel:101", 416, id="RFC 3261 8.2.2.1: a scheme that we do not know"),
         pytest.param("<sip:101@office.example.com>", 400, id="RFC 4475 3.1.2.7"),
         pytest.param("sip:", 400, id="no host"),
@@ -110,3 +110,8 @@ def test_scheme(uri: str, status: int) -> None:
         refuse_scheme(message)
     else:
         assert refused(lambda: refuse_scheme(message)).status == status
+
+
+@pytest.mark.parametrize("transport", ["TLS", "WSS", "TCP", "WS"])
+def test_sips_over_a_connection(transport: str) -> None:
+    refuse_scheme(parsed(options(uri="sips:101@office.example.com"), flow(transport)))

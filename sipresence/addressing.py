@@ -1,0 +1,90 @@
+"""Addressing: whose account and which extension a request names.
+
+The account of an initial request is found by the host of its Request-URI, a realm or an alias with any port; where that
+is one of our own addresses, by the host of To, then of From. Where there is one account only, any host means it.
+"""
+
+from sipresence.directory import Account, Directory
+from sipresence.errors import MalformedMessage, SipError
+from sipresence.events.subscribe import Watched, entity_of
+from sipresence.names import ResourceId, resource_id
+from sipresence.sip.flow import Flow
+from sipresence.sip.headers import parse_name_addr
+from sipresence.sip.message import Request
+from sipresence.sip.uri import Uri, join_host_port, parse_uri
+
+MAX_EXTENSION = 128  # characters
+
+
+class Addressing:
+    """Reads addresses. `local_hosts` are our own names, beside the addresses by which peers reach us."""
+
+    def __init__(self, directory: Directory, *, local_hosts: frozenset[str], unknown_resources_allowed: bool) -> None:
+        self._directory = directory
+        self._local_hosts = local_hosts
+        self._unknown_resources_allowed = unknown_resources_allowed
+
+    def watched(self, request: Request, *, user: str) -> Watched:
+        """Say what an initial request asks to watch. Raises SipError 404, MalformedMessage."""
+        account, name = self._account(request), parse_uri(request.uri).unescaped_user
+        if account is None or not is_extension(name):
+            raise SipError(404)
+        resource = resource_id(name, account.realm)
+        if not self._unknown_resources_allowed and not self._directory.knows(resource):
+            raise SipError(404)
+        return Watched(account.id, resource, entity_of(request), user)
+
+    def asked(self, request: Request) -> tuple[Account | None, ResourceId | None]:
+        """Say what a request seems to be about, before it is time to refuse an address that is wrong."""
+        try:
+            account, name = self._account(request), parse_uri(request.uri).unescaped_user
+        except (MalformedMessage, SipError):
+            return self._directory.sole_account, None
+        return account, resource_id(name, account.realm) if account is not None else None
+
+    def means_us(self, uri: Uri, flow: Flow) -> bool:
+        """Whether a URI names us, to a peer at the other end of `flow`."""
+        directory = self._directory
+        return (
+            directory.sole_account is not None
+            or directory.account_by_host(uri.host) is not None
+            or self._is_local(uri, flow)
+        )
+
+    def _account(self, request: Request) -> Account | None:
+        sole = self._directory.sole_account
+        if sole is not None:
+            return sole
+        uri = parse_uri(request.uri)
+        account = self._directory.account_by_host(uri.host)
+        if account is None and self._is_local(uri, request.flow):
+            for name in ("to", "from"):
+                account = account or self._directory.account_by_host(_uri_of(request, name).host)
+        return account
+
+    def _is_local(self, uri: Uri, flow: Flow) -> bool:
+        return (
+            uri.host in self._local_hosts
+            or join_host_port(uri.host, uri.port) == flow.local
+            or join_host_port(uri.host, 0) == flow.local.rpartition(":")[0]
+        )
+
+
+def caller(request: Request) -> str:
+    """The user part of From: who asks, as he says himself."""
+    try:
+        return _uri_of(request, "from").unescaped_user
+    except MalformedMessage:
+        return ""
+
+
+def is_extension(text: str) -> bool:
+    """Whether unescaped text can be the user part of a watched address: something, printable, and not too long."""
+    return 0 < len(text) <= MAX_EXTENSION and text.isprintable()
+
+
+def _uri_of(request: Request, header: str) -> Uri:
+    try:
+        return parse_uri(parse_name_addr(request.get(header) or "").uri)
+    except (MalformedMessage, SipError):
+        return Uri("", "", "", 0, "")  # a tel: URI, say: it names nobody

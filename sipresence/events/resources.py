@@ -1,0 +1,112 @@
+"""The resources of a node: each one with its state, its subscribers and its current document.
+
+A resource is here as long as somebody subscribes to it or something is known of it; what a manual state said it would
+last is watched here, too.
+"""
+
+from collections.abc import Sequence
+
+from sipresence.deadlines import Deadlines
+from sipresence.events import dialog_info
+from sipresence.events.dialog_info import Document
+from sipresence.events.resource import ResourceState, StateChange
+from sipresence.events.subscription import Subscription
+from sipresence.events.timeline import Chronicle
+from sipresence.names import ResourceId, SubscriptionId
+
+RECENT = 4  # documents that are kept for timelines: what one call looks like
+RETRY = 5.0  # s until an expired state that could not be committed is tried again
+
+
+class Resource:
+    """A resource, who subscribes to it, its current document, and what it was before (`log`, see Chronicle)."""
+
+    __slots__ = ("documents", "log", "state", "subscribers")
+
+    def __init__(self, name: ResourceId) -> None:
+        self.state = ResourceState(name)
+        self.subscribers: dict[SubscriptionId, Subscription] = {}
+        self.documents: tuple[Document, ...] = ()  # the last few, the newest last
+        self.log = b""
+
+    @property
+    def document(self) -> Document:
+        """The document of the current revision, rendered once."""
+        if not self.documents or self.documents[-1].revision != self.state.revision:
+            self.documents = (*self.documents[1 - RECENT :], dialog_info.render(self.state))
+        return self.documents[-1]
+
+
+class Resources:
+    """All of them, by name."""
+
+    def __init__(self, chronicle: Chronicle) -> None:
+        self._chronicle = chronicle
+        self._known: dict[ResourceId, Resource] = {}
+        self._expiries: Deadlines[ResourceId] = Deadlines()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def names(self) -> Sequence[ResourceId]:
+        return tuple(self._known)
+
+    def get(self, name: ResourceId) -> Resource:
+        """The resource, or a blank one that is not kept."""
+        return self._known.get(name) or Resource(name)
+
+    def subscribe(self, subscription: Subscription) -> None:
+        record = subscription.record
+        self._obtain(record.resource).subscribers[record.id] = subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        record = subscription.record
+        resource = self._known[record.resource]
+        del resource.subscribers[record.id]
+        self._drop_if_idle(resource)
+
+    def decided(self, change: StateChange) -> None:
+        """A change is on its way to the store: until it is delivered, or fails, nothing of its resource expires.
+
+        Else the end of an old state could be committed behind a newer word, and wipe that out.
+        """
+        self._expiries.discard(change.resource)
+
+    def merge(self, change: StateChange) -> Resource | None:
+        """Take in a committed change; return the resource if its subscribers have to be told."""
+        resource = self._obtain(change.resource)
+        told = resource.state.merge(change)
+        resource.log = self._chronicle.noted(resource.log, change, resource.state.lamp.state)
+        self._watch(resource.state, resource.state.expires_at)
+        self._drop_if_idle(resource)
+        return resource if told else None
+
+    def not_saved(self, change: StateChange, *, now: float) -> None:
+        """A change was not committed. Had it been the end of a state, the lamp would stay lit: it comes up again."""
+        state = self.get(change.resource).state
+        if state.expires_at is not None:
+            self._watch(state, max(state.expires_at, now + RETRY))
+
+    def next_expiry(self) -> float | None:
+        """When `expired` has to be asked at the latest."""
+        return self._expiries.next()
+
+    def expired(self, *, now: float) -> list[StateChange]:
+        """The changes that end the states which have lasted as long as they said."""
+        return [change for name in list(self._expiries.due(now)) for change in self.get(name).state.expired(now)]
+
+    def _watch(self, state: ResourceState, expires_at: float | None) -> None:
+        if expires_at is None:
+            self._expiries.discard(state.id)
+        else:
+            self._expiries.set(state.id, expires_at)
+
+    def _obtain(self, name: ResourceId) -> Resource:
+        resource = self._known.get(name)
+        if resource is None:
+            resource = self._known[name] = Resource(name)
+        return resource
+
+    def _drop_if_idle(self, resource: Resource) -> None:
+        if resource.state.blank and not resource.subscribers:
+            self._known.pop(resource.state.id, None)
