@@ -22,7 +22,7 @@ class Addressing:
     def __init__(self, directory: Directory, *, local_hosts: frozenset[str], unknown_resources_allowed: bool) -> None:
         self._directory = directory
         self._local_hosts = local_hosts
-        self._unknown_resources_allowed = unknown_resources_allowed
+        self.unknown_resources_allowed = unknown_resources_allowed
 
     def watched(self, request: Request, *, user: str) -> Watched:
         """Say what an initial request asks to watch. Raises SipError 404, MalformedMessage."""
@@ -30,7 +30,7 @@ class Addressing:
         if account is None or not is_extension(name):
             raise SipError(404)
         resource = resource_id(name, account.realm)
-        if not self._unknown_resources_allowed and not self._directory.knows(resource):
+        if not self.unknown_resources_allowed and not self._directory.knows(resource):
             raise SipError(404)
         return Watched(account.id, resource, entity_of(request), user)
 

@@ -1,86 +1,90 @@
 """The composition root: a Config becomes the settings of each unit, the units become one server.
 
-Start: store, then listeners, then NOTIFYs. Stop, at SIGTERM or SIGINT: no more requests are read, what was accepted is
-committed and answered, the exact numbers are written, subscriptions stay. Every task belongs to one TaskGroup.
+Start: store, then listeners, then NOTIFYs. Stop, at SIGTERM or SIGINT: the drain, if one is configured; then no more
+requests are read, what was accepted is committed and answered, the exact numbers are written, subscriptions stay. A
+second signal cuts the drain short. Every task belongs to one TaskGroup.
 """
 
 import asyncio
+import gc
 import hashlib
 import itertools
+import os
 import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Literal
 
 import structlog
 import uvloop
 
+from sipresence import logs, settings
 from sipresence.authentication import Authenticator
 from sipresence.backends.memory import LocalBus, MemoryStore
 from sipresence.backends.sqlite import SqliteStore
-from sipresence.config.model import AccountConfig, Config, DeviceConfig, LimitsConfig, LogConfig, SipConfig
-from sipresence.config.values import DNS_PORT, join_host_port, split_host_port, split_listen_url
-from sipresence.directory import Account, Device, Directory, ListMember, ResourceList, User, WatchRule
+from sipresence.config.model import AccountConfig, Config
+from sipresence.config.values import join_host_port, split_host_port
+from sipresence.directory import Directory
+from sipresence.drain import drain
 from sipresence.errors import ListenError, StoreError
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
-from sipresence.events.subscribe import Limits
 from sipresence.http import server
 from sipresence.insight import Insight
-from sipresence.names import AccountId
-from sipresence.net.address import WILDCARDS, ListenAddress
-from sipresence.net.certificates import CertificateFiles, TlsSettings
+from sipresence.logs import LevelFilter
+from sipresence.net.address import WILDCARDS
 from sipresence.net.clock import LoopClock
 from sipresence.net.endpoint import SipEndpoint
 from sipresence.net.keepalive import PinholeKeeper
 from sipresence.net.nameserver import Nameservers
-from sipresence.net.stream import ConnectionLimits
-from sipresence.net.transports import StreamSettings
+from sipresence.net.systemd import InheritedSockets, Supervisor
 from sipresence.ports import SubscriptionStore
-from sipresence.service import PresenceService, ServiceSettings
-from sipresence.sip.admission import RateLimits
+from sipresence.reloading import Reloader
+from sipresence.service import PresenceService
 from sipresence.sip.dialog import DialogKey
-from sipresence.sip.digest import Algorithm, Nonces
+from sipresence.sip.digest import Nonces
 from sipresence.sip.message import COMPACT_NAMES, LONG_NAMES
 
 log = structlog.get_logger()
 
 # The store's writer thread must get the interpreter lock soon, or a busy loop makes each commit 5 ms late.
 SWITCH_INTERVAL = 0.0002  # s
+STDIN = 0
+STOP_SECONDS = 60.0  # that a stop may take on top of the drain: the last answers, HTTP requests, a slow store
 DEMO_TOKEN = "demo-token"  # noqa: S105 (of examples/office.toml; no other token is ever shown)
 
 
-def run(config: Config) -> int:
-    """Serve until told to stop; return the exit code."""
-    _set_up_log(config.log)
+def run(config: Config, load: Callable[[], Config]) -> int:
+    """Serve until told to stop; return the exit code. `load` reads the configuration again."""
+    level = logs.set_up(config.log)
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
-        uvloop.run(_serve(config))
+        uvloop.run(_serve(config, load, level))
     except (ListenError, StoreError) as error:
         print(f"sipresence: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter) -> None:
     clock = LoopClock(asyncio.get_running_loop())
     store = _store(config)
+    gc.disable()  # what is restored is not garbage: looking through it again and again takes a third of the start
     loaded = await store.load()
     try:
         tag = _tagger(loaded.tag_key)
-        directory = Directory([_account(account, config.sip) for account in config.accounts])
+        directory = Directory(settings.accounts(config))
         authenticator = Authenticator(directory, Nonces(_nonce_key(loaded.tag_key), since=clock.now()))
-        limits = _limits(config)
+        limits = settings.notifier_limits(config)
         pacing = Pacing(rate=config.sip.notify_rate, in_flight=config.sip.notify_window)
         names = COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES
         notifier = Notifier(
             limits, failures_allowed=config.sip.notify_failures, local_tag=tag, names=names, pacing=pacing
         )
         service = PresenceService(
-            _service_settings(config.sip, config.limits, debug=config.log.level == "debug"),
+            settings.service_settings(config),
             directory=directory,
             authenticator=authenticator,
             notifier=notifier,
@@ -89,10 +93,10 @@ async def _serve(config: Config) -> None:
         )
         endpoint = SipEndpoint(
             service,
-            _addresses(config.sip),
-            streams=_stream_settings(config.sip, config.limits),
+            settings.listen_addresses(config.sip),
+            streams=settings.stream_settings(config),
             admission=service.admission,
-            ask=Nameservers(_name_servers(config.sip)).ask,
+            ask=Nameservers(settings.name_servers(config.sip)).ask,
             clock=clock,
             t1=config.sip.t1_ms / 1000,
             token=_branch_tokens(),
@@ -100,27 +104,83 @@ async def _serve(config: Config) -> None:
         bus = LocalBus(service.on_state_change)
         service.attach(store=store, bus=bus, endpoint=endpoint)
         service.restore(loaded)
+        gc.freeze()
+        gc.enable()
         insight = Insight(service, notifier=notifier, wire=endpoint.figures, bus=bus, clock=clock)
-        await _serve_until_told(config, service, insight, endpoint, clock)
+        reloader = Reloader(
+            config,
+            load,
+            service=service,
+            notifier=notifier,
+            pacing=pacing,
+            transports=endpoint.transports,
+            level=level,
+        )
+        await _serve_until_told(config, reloader, service=service, insight=insight, endpoint=endpoint, clock=clock)
     finally:
         await store.close()
 
 
+class _Orders:
+    """What signals say: SIGTERM and SIGINT to stop, a second one to hurry, SIGHUP to reload."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self.reload = asyncio.Event()
+        self._has_terminal = _is_terminal()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _stop(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    def _hang_up(self) -> None:
+        """A terminal that closes ends what was started in it; the signal is the same."""
+        if self._has_terminal and not _is_terminal():
+            self._stop()
+        else:
+            self.reload.set()
+
+
+def _is_terminal() -> bool:
+    return os.isatty(STDIN)
+
+
+async def _reload_until_told(orders: _Orders, reloader: Reloader, supervisor: Supervisor) -> None:
+    async def reload() -> None:
+        while True:
+            await orders.reload.wait()
+            orders.reload.clear()
+            supervisor.reloading()
+            await reloader.reload()
+            supervisor.ready()
+
+    async with asyncio.TaskGroup() as tasks:
+        reloading = tasks.create_task(reload())
+        await orders.stop.wait()
+        reloading.cancel()
+
+
 async def _serve_until_told(
-    config: Config, service: PresenceService, insight: Insight, endpoint: SipEndpoint, clock: LoopClock
+    config: Config,
+    reloader: Reloader,
+    *,
+    service: PresenceService,
+    insight: Insight,
+    endpoint: SipEndpoint,
+    clock: LoopClock,
 ) -> None:
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    orders = _Orders(asyncio.get_running_loop())
     keeper = PinholeKeeper(
         interval=config.sip.nat_keepalive,
         clock=clock,
         pinholes=service.pinholes,
         send=endpoint.transports.send,
     )
-    await endpoint.open()
-    if config.sip.tls_certificate is not None:  # else a terminal that closes ends the server, as ever
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, endpoint.transports.reload_certificates)
+    supervisor = Supervisor(os.environ, clock=clock, healthy=insight.alive, status=insight.status)
+    await endpoint.open(InheritedSockets.of(os.environ))
     try:
         application = server.make_application(service, insight, version=version("sipresence"))
         host, port = split_host_port(config.http.listen)
@@ -129,8 +189,12 @@ async def _serve_until_told(
         keeper.start()
         insight.pulse.start()
         _greet(config, endpoint, f"http://{config.http.listen}", api.port)
-        await told.wait()
-        log.info("stopping")
+        supervisor.ready()
+        await _reload_until_told(orders, reloader, supervisor)
+        sip = reloader.config.sip
+        supervisor.stopping(sip.drain_seconds + STOP_SECONDS)
+        log.info("stopping", drain=sip.drain)
+        await drain(service, settings.drain_settings(sip), hurried=orders.hurry)
         endpoint.stop_reading()
         keeper.stop()
         insight.pulse.stop()
@@ -138,6 +202,7 @@ async def _serve_until_told(
         await service.stop()
         log.info("stopped", refusals=dict(service.refusals))
     finally:
+        supervisor.close()
         endpoint.close()
 
 
@@ -165,115 +230,6 @@ def _branch_tokens() -> Callable[[], str]:
     """Unique in space and time (RFC 3261 section 8.1.1.7): a random prefix per process, and a counter."""
     prefix, numbers = secrets.token_hex(8), itertools.count(1)
     return lambda: f"{prefix}{next(numbers):x}"
-
-
-def _limits(config: Config) -> Limits:
-    sip, limits = config.sip, config.limits
-    return Limits(
-        min_expires=sip.min_expires,
-        default_expires=sip.default_expires,
-        max_expires=sip.max_expires,
-        max_subscriptions=limits.max_subscriptions,
-        subscriptions_per_subscriber=limits.subscriptions_per_subscriber,
-    )
-
-
-def _rates(limits: LimitsConfig) -> RateLimits:
-    return RateLimits(
-        source_rate=limits.source_rate,
-        source_burst=limits.source_burst,
-        host_rate=limits.host_rate,
-        host_burst=limits.host_burst,
-        subscriber_rate=limits.subscriber_rate,
-        subscriber_burst=limits.subscriber_burst,
-    )
-
-
-def _service_settings(sip: SipConfig, limits: LimitsConfig, *, debug: bool) -> ServiceSettings:
-    hosts = {split_host_port(listener.advertise or sip.advertise or "-")[0] for listener in sip.listen}
-    return ServiceSettings(
-        node=socket.gethostname(),
-        trusted_networks=sip.trusted_networks,
-        unknown_resources_allowed=sip.unknown_resources == "allow",
-        local_hosts=frozenset(hosts - {"-"}),
-        restore_spread=sip.restore_spread,
-        rates=_rates(limits),
-        debug=debug,
-    )
-
-
-def _name_servers(sip: SipConfig) -> list[tuple[str, int]]:
-    return [(host, port or DNS_PORT) for host, port in map(split_host_port, sip.nameservers)]
-
-
-def _addresses(sip: SipConfig) -> list[ListenAddress]:
-    addresses: list[ListenAddress] = []
-    for listener in sip.listen:
-        transport, host, port = split_listen_url(listener.url)
-        advertise = listener.advertise or sip.advertise or ""
-        addresses.append(ListenAddress(listener.url, transport.upper(), host, port, advertise))
-    return addresses
-
-
-def _stream_settings(sip: SipConfig, limits: LimitsConfig) -> StreamSettings:
-    bounds = ConnectionLimits(
-        connections=limits.max_connections,
-        per_source=limits.max_connections_per_source,
-        handshake_deadline=limits.handshake_deadline,
-        message_deadline=limits.message_deadline,
-        idle_timeout=limits.idle_timeout,
-    )
-    if sip.tls_certificate is None or sip.tls_private_key is None:
-        return StreamSettings(bounds, ws_origins=sip.ws_origins)
-    own = CertificateFiles(sip.tls_certificate, sip.tls_private_key)
-    others = (CertificateFiles(host.certificate, host.private_key, host.name) for host in sip.tls_hosts)
-    return StreamSettings(bounds, TlsSettings((own, *others), sip.tls_client_ca), sip.ws_origins)
-
-
-def _account(account: AccountConfig, sip: SipConfig) -> Account:
-    users = tuple(
-        User(user.id, user.username, user.password.get_secret_value() if user.password else None, user.presence_id)
-        for user in account.users
-    )
-    rules = tuple(WatchRule(rule.subscriber, rule.resource, rule.action == "allow") for rule in account.watch_rules)
-    lists = tuple(
-        ResourceList(one.name, tuple(ListMember(m.resource, m.label) for m in one.members)) for one in account.lists
-    )
-    return Account(
-        AccountId(account.id), account.name, account.realm, account.aliases,
-        account.api_key.get_secret_value() if account.api_key else None,
-        tuple(token.get_secret_value() for token in account.tokens), users, tuple(map(_device, account.devices)), lists,
-        tuple(map(Algorithm, account.digest_algorithms or sip.digest_algorithms)), rules,
-    )  # fmt: skip
-
-
-def _device(device: DeviceConfig) -> Device:
-    sip = device.sip
-    password = sip.password.get_secret_value() if sip.password else None
-    ha1 = {Algorithm(name): secret.get_secret_value().lower() for name, secret in (sip.ha1 or {}).items()}
-    return Device(device.id, device.name, device.owner_id, device.presence_id, sip.username, password, ha1)
-
-
-def _set_up_log(config: LogConfig) -> None:
-    level: dict[Literal["debug", "info", "warning", "error"], int] = {
-        "debug": 10, "info": 20, "warning": 30, "error": 40,
-    }  # fmt: skip
-    renderer = (
-        structlog.processors.JSONRenderer()
-        if config.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level[config.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def _greet(config: Config, endpoint: SipEndpoint, url: str, port: int) -> None:

@@ -1,8 +1,9 @@
 """The command `sipresence`: parse, call, print, exit code; it decides nothing.
 
-`serve` and `check-config` read the configuration; `list`, `set`, `reset`, `watch` and `trace` talk to a running server
-over its admin API; `phone` starts `sipresence.phone` in a process of its own and relays its lines, because pjsua2 may
-abort the process it lives in. Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.
+`serve`, `backup` and `check-config` read the configuration; `list`, `set`, `reset`, `watch` and `trace` talk to a
+running server over its admin API; `phone` starts `sipresence.phone` in a process of its own and relays its lines,
+because pjsua2 may abort the process it lives in. Exit codes: 0 done, 1 refused or failed, 2 wrong usage or
+configuration.
 
 Each command imports what it needs when it runs, so that `sipresence --help` is quick. What comes from the network is
 printed as `Text`, never as markup, and without control characters: a User-Agent header must not steer the terminal.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from sipresence.errors import ConfigError, SipresenceError
+from sipresence.errors import BackupFailed, ConfigError, SipresenceError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sipresence.admin_client import AdminClient, ExtensionListing, LampState, Listing, Record, Subscriptions
+    from sipresence.config.model import Config
 
 _DEMO_URL = "http://127.0.0.1:8000"
 _DEMO_TOKEN = "demo-token"  # noqa: S105 - it is printed in examples/office.toml
@@ -74,20 +76,25 @@ def _pairs(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dic
     return dict(text.split("=", 1) for text in texts)
 
 
-@main.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="Default: ./sipresence.toml, then /etc's.")
-@click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True, callback=_pairs, help="Repeatable.")
-def serve(file: Path | None, overrides: dict[str, str]) -> None:
-    """Run the server until SIGTERM or SIGINT."""
+def _configuration(file: Path | None, overrides: Mapping[str, str]) -> "Config":
     from sipresence.config import loader
 
     path = file or loader.default_path(Path.cwd())
     if path is None:
         raise ConfigError(["no configuration: neither ./sipresence.toml nor /etc/sipresence/sipresence.toml exists"])
-    configuration = loader.load(path, overrides, os.environ)
+    return loader.load(path, overrides, os.environ)
+
+
+@main.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Default: ./sipresence.toml, then /etc's.")
+@click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True, callback=_pairs, help="Repeatable.")
+def serve(file: Path | None, overrides: dict[str, str]) -> None:
+    """Run the server until SIGTERM or SIGINT."""
+    load = functools.partial(_configuration, file, overrides)
+    configuration = load()
     from sipresence import app  # it brings the whole server, for which a wrong configuration need not wait
 
-    sys.exit(app.run(configuration))
+    sys.exit(app.run(configuration, load))
 
 
 @main.command()
@@ -98,6 +105,25 @@ def check_config(file: Path) -> None:
 
     loader.load(file, {}, {})
     click.echo(f"{file}: ok")
+
+
+@main.command()
+@click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--config", "file", type=click.Path(path_type=Path), help="The server's; default as for serve.")
+@click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True, callback=_pairs, help="Repeatable.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+def backup(target: Path, file: Path | None, overrides: dict[str, str], force: bool) -> None:
+    """Copy the database to FILE while the server runs. To restore it, start a server with FILE as its store.
+
+    FILE holds who watches whom and the key of the server's tags: keep it as safe as the database.
+    """
+    from sipresence.backends.backup import back_up
+
+    database = _configuration(file, overrides).store.path
+    if database is None:
+        raise BackupFailed("store.url is memory: - there is nothing to copy")
+    size_bytes = back_up(database, target, overwrite=force)
+    click.echo(f"{target}: {size_bytes} bytes")
 
 
 class _Api(NamedTuple):

@@ -4,9 +4,9 @@ A lamp is a resource, `user@realm`. A device's lamp is its presence id, else its
 user's lamps are its presence id, else those of all its devices. Of a presence id only the text before `@` counts: the
 realm is the account's.
 
-All of it is configuration, constant while the server runs: the look-ups are dictionaries, built once. Who may say that
-something is his (digest, sessions) is decided elsewhere; here are only the secrets and rules to decide it with, and
-secrets do not appear in a `repr`.
+All of it is configuration: the look-ups are dictionaries, built when it is read and replaced as a whole. Who may say
+that something is his (digest, sessions) is decided elsewhere; here are only the secrets and rules to decide it with,
+and secrets do not appear in a `repr`.
 """
 
 import re
@@ -99,6 +99,10 @@ class Directory:
     )  # fmt: skip
 
     def __init__(self, accounts: Sequence[Account]) -> None:
+        self.replace(accounts)
+
+    def replace(self, accounts: Sequence[Account]) -> None:
+        """Hold these accounts, and no others."""
         self._accounts = tuple(accounts)
         self._by_id = {account.id: account for account in accounts}
         self._by_host = {host.lower(): account for account in accounts for host in (account.realm, *account.aliases)}

@@ -13,6 +13,7 @@ SipresenceError
 ├── StoreError             the store could not commit
 │   └── StoreUnusable      the store cannot be opened: the server does not start
 ├── ListenError            a port is in use or an address is not ours: the server does not start
+├── BackupFailed           no copy of the database was made
 ├── ApiUnreachable         a command finds no server behind its --url
 └── ApiRefused             the server refuses what a command asks for
 """
@@ -87,6 +88,10 @@ class StoreUnusable(StoreError):
 
 class ListenError(SipresenceError):
     """A listener cannot be opened; the message is one line for the operator and names the address."""
+
+
+class BackupFailed(SipresenceError):
+    """There is no backup; the message is one line for the operator and names the files."""
 
 
 class ApiUnreachable(SipresenceError):

@@ -37,10 +37,6 @@ class Inbox:
         self._waiting.append(request)
         return True
 
-    def clear(self) -> None:
-        """Leave what waits to whoever is asked next: phones repeat their requests."""
-        self._waiting.clear()
-
     def on_saturation(self) -> None:
         """This turn could not read all that had arrived."""
         self._saturated = True

@@ -10,6 +10,8 @@ from sipresence.ports import Clock, StateBus
 from sipresence.pulse import Pulse
 from sipresence.service import PresenceService
 
+STORE_PATIENCE = 30.0  # s until a commit that does not end is taken for one that never will
+
 
 class Insight:
     """The verbs on what is seen. Nothing here changes anything. `wire` gives the figures of the endpoint."""
@@ -53,6 +55,22 @@ class Insight:
             store=not service.outbox.failing,
             bus=self._bus.up,
         )
+
+    def alive(self) -> bool:
+        """Whether the process should go on: loop and store get round. A store that fails, on a full disk say, is no
+        reason to end it: its subscribers are told all the same, and the next process could not even start."""
+        since = self._service.outbox.waiting_since
+        return self.pulse.regular and (since is None or self._clock.now() - since < STORE_PATIENCE)
+
+    def status(self) -> str:
+        """How it is, in a line for people."""
+        figures = self.figures()
+        subscriptions, connections = (
+            sum(figures.notifier.subscriptions.values()),
+            sum(figures.wire.connections.values()),
+        )
+        failing = ", the store is failing" if figures.outbox.failing else ""
+        return f"{subscriptions} subscriptions, {connections} connections{failing}"
 
     def timeline(self, account: AccountId, resource: ResourceId, *, call_id: CallId | None = None) -> Timeline:
         """What happened to a resource, and to the account's subscriptions to it, or to those with one Call-ID."""

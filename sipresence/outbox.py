@@ -38,7 +38,10 @@ class _Batch:
 
 
 class Outbox:
-    """Executes effects. `not_saved` hears of each write that failed, and says whether it made a new subscription."""
+    """Executes effects. `not_saved` hears of each write that failed, and says whether it made a new subscription.
+
+    `corrected` gives what a NOTIFY that was held with such a write has to say instead.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class Outbox:
         endpoint: Endpoint,
         clock: Clock,
         not_saved: Callable[[Write], bool],
+        corrected: Callable[[Notify], Notify],
     ) -> None:
         self._store = store
         self._bus = bus
         self._endpoint = endpoint
         self._clock = clock
         self._not_saved = not_saved
+        self._corrected = corrected
         self._open = _Batch()
         self._in_flight: _Batch | None = None
         self._releasing = False
@@ -181,6 +186,7 @@ class Outbox:
             elif effect.notify.id in never_existed:
                 self._unsent.pop(effect.notify.id, None)
             else:
+                effect.notify = self._corrected(effect.notify)
                 self._run(effect)
 
     def _undo(self, writes: Sequence[Write]) -> set[SubscriptionId]:

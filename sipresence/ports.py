@@ -19,13 +19,14 @@ from sipresence.sip.message import Request
 class Loaded:
     """Everything a store remembers. `tag_key` is the secret of the local tags: 32 bytes, made once.
 
-    `numbers_passed`: the last process ended while the store failed, so NOTIFYs may have gone above the ceilings.
+    `numbers_passed`: how many processes in a row ended while the store failed, so that NOTIFYs may have gone above the
+    ceilings, each time above those of the one before.
     """
 
     subscriptions: Sequence[SubscriptionRecord]
     states: Sequence[StateChange]
     tag_key: bytes
-    numbers_passed: bool = False
+    numbers_passed: int = 0
 
 
 class SubscriptionStore(Protocol):

@@ -15,6 +15,7 @@ SOURCE_RATE = "source_rate"  # too much that is not authenticated from one addre
 SUBSCRIBER_RATE = "subscriber_rate"  # too many authenticated requests
 NEW_WORK = "new_work"  # too many initial requests wait to be decided
 COMMITS_LATE = "commits_late"  # the store is behind
+DRAINING = "draining"  # the server is about to stop
 SUBSCRIBER_FULL = "subscriber_full"  # one subscriber has all the subscriptions he may have
 FULL = "full"  # all subscribers together
 

@@ -24,10 +24,10 @@ from sipresence.events.subscribe import PACKAGE
 from sipresence.events.subscription import SubscriptionView
 from sipresence.inbox import Inbox
 from sipresence.journal import Journal, Names, names_of
-from sipresence.names import AccountId, ResourceId, SubscriptionId, resource_id
+from sipresence.names import AccountId, ResourceId, SubscriptionId, realm_of, resource_id
 from sipresence.outbox import RETRY_AFTER, Outbox
 from sipresence.ports import Clock, Endpoint, Loaded, StateBus, SubscriptionStore
-from sipresence.refusals import BY_STATUS, CHALLENGED, COMMITS_LATE, NEW_WORK, SOURCE_RATE, SUBSCRIBER_RATE
+from sipresence.refusals import BY_STATUS, CHALLENGED, COMMITS_LATE, DRAINING, NEW_WORK, SOURCE_RATE, SUBSCRIBER_RATE
 from sipresence.sip import uas
 from sipresence.sip.admission import Admission, RateLimits
 from sipresence.sip.dialog import DialogKey
@@ -84,13 +84,21 @@ class PresenceService:
         self._inbox = Inbox(decide=self._decide, turn_end=self.on_turn_end, clock=clock)
         self._journal = Journal(about=self._about, find=notifier.record)
         self._stopped = True
+        self._turns_away_for = 0  # s, told to whoever comes with something new; 0 while all are welcome
         self._armed_at: float | None = None
         self._disarm: Callable[[], None] = lambda: None
 
     def attach(self, *, store: SubscriptionStore, bus: StateBus, endpoint: Endpoint) -> None:
         """Connect the edges that carry effects out."""
         self._endpoint = endpoint
-        self.outbox = Outbox(store=store, bus=bus, endpoint=endpoint, clock=self._clock, not_saved=self._not_saved)
+        self.outbox = Outbox(
+            store=store,
+            bus=bus,
+            endpoint=endpoint,
+            clock=self._clock,
+            not_saved=self._not_saved,
+            corrected=lambda notify: self._notifier.corrected(notify, now=self._clock.now()),
+        )
 
     def restore(self, loaded: Loaded) -> None:
         """Take over what the store remembers."""
@@ -110,19 +118,52 @@ class PresenceService:
         self._arm()
 
     async def stop(self) -> None:
-        """Commit and answer what was accepted, then write the exact numbers of every dialog. Subscriptions stay.
+        """Decide, commit and answer what has been read, then write the exact numbers of every dialog. Subscriptions
+        stay.
 
         Nothing may be received any more. Raises StoreError, TimeoutError.
         """
         self._stopped = True
         self._disarm()
-        self._inbox.clear()
         async with asyncio.timeout(STOP_PATIENCE):
-            while not self.outbox.idle:
-                self.outbox.flush()
+            while len(self._inbox) or not self.outbox.idle:
+                self.on_turn_end()
                 await asyncio.sleep(0.001)
             self.outbox.add(self._notifier.exact_numbers())
             await self._committed()
+
+    def turn_away(self, retry_after: int) -> None:
+        """From here on refuse with 503 whatever belongs to no living subscription: somebody else may take it."""
+        self._turns_away_for = retry_after
+
+    def deactivate_all(self, *, spread: float) -> int:
+        """End every subscription within `spread` seconds or so, for good; return how many."""
+        return self._deactivate(lambda _: True, spread)
+
+    def deactivate_orphans(self, *, spread: float) -> int:
+        """End the subscriptions whose account is no more in the directory, or has another realm now."""
+
+        def orphaned(record: SubscriptionRecord) -> bool:
+            account = self.directory.find(record.account)
+            return account is None or account.realm != realm_of(record.resource)
+
+        return self._deactivate(orphaned, spread)
+
+    def _deactivate(self, wanted: Callable[[SubscriptionRecord], bool], spread: float) -> int:
+        count = self._notifier.deactivate(wanted, now=self._clock.now(), spread=spread)
+        self._arm()
+        return count
+
+    @property
+    def unanswered(self) -> int:
+        """How many subscriptions live, or have not answered their last NOTIFY."""
+        return self._notifier.unanswered
+
+    def configure(self, settings: ServiceSettings) -> None:
+        """Go on with other settings. `node`, `local_hosts` and `restore_spread` stay what they are."""
+        self._settings = settings
+        self.admission.configure(settings.rates, settings.trusted_networks)
+        self._addressing.unknown_resources_allowed = settings.unknown_resources_allowed
 
     def now(self) -> float:
         """Unix seconds, as everything here counts them."""
@@ -131,7 +172,7 @@ class PresenceService:
     @property
     def serving(self) -> bool:
         """Whether the store is loaded and the listeners are open, until the stop begins."""
-        return not self._stopped
+        return not self._stopped and not self._turns_away_for
 
     @property
     def refusals(self) -> Mapping[str, int]:
@@ -289,6 +330,8 @@ class PresenceService:
     def _answer(self, request: Request) -> None:
         stranger = not self.admission.trusts(request.flow.host)
         try:
+            if self._turns_away_for and not self._notifier.knows(request.to_tag):
+                raise SipError(503, f"Retry-After: {self._turns_away_for}\r\n", name=DRAINING)
             uas.refuse_method(request, ALLOWED)
             if request.method == "OPTIONS":
                 effects = self._options(request)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -364,7 +364,8 @@ class FakeServer(ModuleType):
         super().__init__("sipresence.app")
         self.configurations: list[object] = []
 
-    def run(self, configuration: object) -> int:
+    def run(self, configuration: object, load: Callable[[], object]) -> int:
+        assert load() == configuration
         self.configurations.append(configuration)
         if configuration == "port in use":
             raise ListenError("udp://127.0.0.1:5060: address in use")
@@ -389,7 +390,8 @@ def test_serve_loads_the_file_with_its_overrides(server: FakeServer, monkeypatch
     monkeypatch.setattr("sipresence.config.loader.load", load)
     result = run("serve", "--config", "a.toml", "--set", "sip.min_expires=60", "--set", "http.listen=127.0.0.1:1=2")
     assert result.exit_code == 0
-    assert loads == [(Path("a.toml"), {"sip.min_expires": "60", "http.listen": "127.0.0.1:1=2"}, os.environ)]
+    once = (Path("a.toml"), {"sip.min_expires": "60", "http.listen": "127.0.0.1:1=2"}, os.environ)
+    assert loads == [once, once], "at the start, and at a reload"
     assert server.configurations == ["loaded"]
 
 

@@ -82,12 +82,3 @@ def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not desk.inbox.add(parsed(subscribe(call_id="one too many")))
     desk.turn_end()
     assert len(desk.decided) == 10
-
-
-def test_what_waits_at_a_stop_is_left_to_others() -> None:
-    desk = Desk()
-    desk.arrive(SLICE + 1)
-    desk.turn_end()
-    desk.inbox.clear()
-    desk.clock.settle()
-    assert len(desk.decided) == SLICE

@@ -56,7 +56,12 @@ class Bench:
         self.on_change: Callable[[StateChange], None] = lambda change: None
         self.living: set[SubscriptionId] = set()  # new ones that go on although their first row was not kept
         self.outbox = Outbox(
-            store=store, bus=LocalBus(self._deliver), endpoint=self, clock=self.clock, not_saved=self._not_saved
+            store=store,
+            bus=LocalBus(self._deliver),
+            endpoint=self,
+            clock=self.clock,
+            not_saved=self._not_saved,
+            corrected=lambda notify: notify,
         )
 
     def respond(self, response: Respond) -> None:

@@ -93,7 +93,7 @@ class SqliteStore:
                 db = opened.enter_context(closing(_connect(self._path)))
                 _migrate(db)
                 _use_log(db, self._synchronous)
-                loaded = _load(db, numbers_passed=mark.failing)
+                loaded = _load(db, numbers_passed=mark.passed)
                 second = opened.enter_context(closing(_connect(self._path)))
                 checkpointer = _Checkpointer(second)
                 opened.callback(checkpointer.stop)
@@ -107,27 +107,30 @@ class SqliteStore:
 
 
 class _FailureMark:
-    """Whether the store failed, in the one byte of its lock file: for the next process, which then leaps.
+    """How many processes in a row may have gone above the stored ceilings, in the one byte of the lock file.
 
-    What is committed after a failure says nothing of the numbers of those that are not in it, so this process leaves
-    the mark where it is; one that finds it takes it away with its first commit, which holds every leap. The byte is
-    there already, so writing it over needs no room on a full disk.
+    A process marks its first failed commit, for the next one, which then leaps. What is committed after a failure says
+    nothing of the numbers of those that are not in it, so that process leaves the mark where it is; one that finds it
+    counts itself in, and takes it away with its first commit, which holds every leap. The byte is there already, so
+    writing it over needs no room on a full disk.
     """
 
     def __init__(self, lock: int) -> None:
         self._lock = lock
         self._failed = False  # in this process
-        self.failing = os.pread(lock, 1, 0) == b"!"
-        os.pwrite(lock, b"!" if self.failing else b".", 0)
+        self.passed = int.from_bytes(os.pread(lock, 1, 0))
+        self._marked = min(self.passed + 1, 255) if self.passed else 0
+        os.pwrite(lock, bytes((self._marked,)), 0)
 
     def committed(self, *, failed: bool) -> None:
         """Take note of what became of a batch."""
         self._failed |= failed
-        if self._failed == self.failing:
+        mark = max(self._marked, 1) if self._failed else 0
+        if mark == self._marked:
             return
-        self.failing = self._failed
+        self._marked = mark
         try:
-            os.pwrite(self._lock, b"!" if self.failing else b".", 0)
+            os.pwrite(self._lock, bytes((mark,)), 0)
         except OSError as error:  # a file system that was made read-only: then no process starts before it is mended
             _log.warning("failure not marked", error=str(error))
 
@@ -327,7 +330,7 @@ def _checkpoint(db: sqlite3.Connection) -> int:
     return int(log_pages)
 
 
-def _load(db: sqlite3.Connection, *, numbers_passed: bool) -> Loaded:
+def _load(db: sqlite3.Connection, *, numbers_passed: int) -> Loaded:
     db.execute(_SQL["make_tag_key"], (os.urandom(32),))
     subscriptions = list(map(SubscriptionRecord._make, db.execute(_SQL["load_subscriptions"])))
     states = list(map(_state_change, db.execute(_SQL["load_states"])))

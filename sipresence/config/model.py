@@ -75,6 +75,8 @@ class SipConfig(_Section):
     t1_ms: Annotated[int, Field(ge=100, le=4000)] = 500
     notify_failures: Annotated[int, Field(ge=1, le=100)] = 4
     restore_spread: Annotated[float, Field(ge=0, le=3600)] = 3.0
+    drain: Literal["hold", "refuse", "goodbye"] = "hold"
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     notify_rate: Annotated[int, Field(ge=0, le=10_000)] = 10
     notify_window: Annotated[int, Field(ge=0, le=10_000)] = 10
     compact_headers: bool = False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sipresence.deadlines import Deadlines
 from sipresence.errors import SipError
-from sipresence.events.effects import Effect, Forget, Save, SaveState, SendNotify, Write
+from sipresence.events.effects import Effect, Forget, Notify, Save, SaveState, SendNotify, Write
 from sipresence.events.farewell import farewell_times
 from sipresence.events.history import Asked as Ask
 from sipresence.events.pacing import Pacing
@@ -65,21 +65,27 @@ class Notifier:
         names: HeaderNames = LONG_NAMES,
         pacing: Pacing | None = None,
     ) -> None:
-        self._limits = limits
         self._names = names
-        self._failures_allowed = failures_allowed
         self._local_tag = local_tag
         self._subscriptions: dict[SubscriptionId, Subscription] = {}  # until the last NOTIFY is answered
         self._chronicle = Chronicle()
         self._resources = Resources(self._chronicle)
-        quotas = Quotas(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)
-        self._roll = Roll(quotas, self._resources)
+        self._limits = limits
+        self._failures_allowed = failures_allowed
+        self._quotas = Quotas(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)
+        self._roll = Roll(self._quotas, self._resources)
         self._retries: Deadlines[SubscriptionId] = Deadlines()
         self._farewells: Deadlines[SubscriptionId] = Deadlines()
         self._notifies: Counter[int] = Counter()  # by final status
         self._change_to_answered = Histogram()
         self._pacing = Pacing(rate=0, in_flight=0) if pacing is None else pacing
         self._last_id = 0
+
+    def configure(self, limits: Limits, *, failures_allowed: int) -> None:
+        """From here on accept within these limits; what was granted stays granted."""
+        self._limits = limits
+        self._failures_allowed = failures_allowed
+        self._quotas.limit(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)
 
     def __len__(self) -> int:
         return len(self._roll)
@@ -417,11 +423,11 @@ class Notifier:
         *,
         now: float,
         spread: float,
-        numbers_passed: bool = False,
+        numbers_passed: int = 0,
     ) -> list[Effect]:
         """Take over what the store remembers, once, at start; each phone gets its NOTIFY within `spread` seconds.
 
-        `numbers_passed`: NOTIFYs may have gone above the stored ceilings.
+        `numbers_passed`: how often NOTIFYs may have gone above the stored ceilings.
         """
         effects: list[Effect] = []
         for change in states:
@@ -434,7 +440,7 @@ class Notifier:
             subscription.history.asked(Ask.RESTORED, now, expires=stored.expires)
             self._list(subscription)
             if numbers_passed:
-                effects.append(subscription.leap())
+                effects.append(subscription.leap(numbers_passed))
             self._retries.set(stored.id, now + index * gap)
             self._last_id = max(self._last_id, stored.id)
         return effects
@@ -471,6 +477,11 @@ class Notifier:
             subscription.remote_cseq = previous.subscribe_cseq
             subscription.history.asked(Ask.UNDONE, now, expires=previous.expires)
         return False
+
+    def corrected(self, notify: Notify, *, now: float) -> Notify:
+        """A NOTIFY that was decided with a write that failed, as it has to leave now."""
+        subscription = self._subscriptions.get(notify.id)
+        return notify if subscription is None else subscription.corrected(notify, now)
 
     # The tables
 

@@ -85,7 +85,7 @@ class Pacing:
         line = self._lines.get(target)
         if line is None:
             return  # there are no limits
-        line.in_flight -= 1
+        line.in_flight = max(line.in_flight - 1, 0)  # it may be older than the limits
         if line.waiting:
             self._arrange(target, line)
 
@@ -124,8 +124,9 @@ class Pacing:
 
     def _count(self, line: _Line, now: float) -> None:
         line.in_flight += 1
-        if len(line.sent_at) >= max(self.rate, 1):
-            del line.sent_at[0]
+        surplus = len(line.sent_at) - max(self.rate, 1) + 1
+        if surplus > 0:
+            del line.sent_at[:surplus]
         line.sent_at.append(now)
 
     def _idle(self, line: _Line, now: float) -> bool:

@@ -21,10 +21,14 @@ class Quotas:
     """Counts of the living subscriptions, kept as they come and go."""
 
     def __init__(self, *, in_all: int, per_subscriber: int) -> None:
-        self._in_all = in_all
-        self._per_subscriber = per_subscriber
+        self.limit(in_all=in_all, per_subscriber=per_subscriber)
         self._count = 0
         self._counts: Counter[_Subscriber] = Counter()
+
+    def limit(self, *, in_all: int, per_subscriber: int) -> None:
+        """From here on let there be so many; those that exist stay."""
+        self._in_all = in_all
+        self._per_subscriber = per_subscriber
 
     def refuse(self, record: SubscriptionRecord) -> None:
         """Refuse a new subscription beyond the quotas. Raises SipError 500 or 403."""

@@ -262,17 +262,30 @@ class Subscription:
 
     def notify(self, document: Document, now: float, *, ended: Reason | None = None) -> Notify:
         """Make the next NOTIFY: from this moment it is in flight."""
-        record = self.record
         news = document is not self.document and self.document is not None
         self.cseq += 1
         self.version += 1
         self.reply = 0
         self.document = document
         self.history.notified(document, now, news=news, final=ended is not None)
-        state = f"terminated;reason={ended}" if ended else f"active;expires={max(ceil(record.expires_at - now), 0)}"
+        state = f"terminated;reason={ended}" if ended else self._active(now)
+        return self._make(self.cseq, self.version, state, document, changed_at=document.changed_at if news else 0.0)
+
+    def corrected(self, notify: Notify, now: float) -> Notify:
+        """A NOTIFY that has not left, when what it was decided with was undone: the same numbers, the truth again."""
+        if notify.subscription_state.startswith("terminated"):
+            return notify
+        state, document = self._active(now), notify.document
+        return self._make(notify.cseq, notify.version, state, document, changed_at=notify.changed_at)
+
+    def _active(self, now: float) -> str:
+        return f"active;expires={max(ceil(self.record.expires_at - now), 0)}"
+
+    def _make(self, cseq: int, version: int, state: str, document: Document, *, changed_at: float) -> Notify:
+        record = self.record
         return Notify(
-            record.id, record.call_id, self.cseq, self.version, self.request_uri, self.head, state, document,
-            record.entity, self.hop, self.names, document.changed_at if news else 0.0,
+            record.id, record.call_id, cseq, version, self.request_uri, self.head, state, document, record.entity,
+            self.hop, self.names, changed_at,
         )  # fmt: skip
 
     @property
@@ -288,11 +301,11 @@ class Subscription:
         self.record = old._replace(cseq_ceiling=self.cseq + BLOCK, version_ceiling=self.version + BLOCK)
         return Save(self.record, old)
 
-    def leap(self) -> Save:
-        """Go on above whatever was sent while the store failed."""
+    def leap(self, times: int) -> Save:
+        """Go on above whatever was sent while the store failed, by as many processes."""
         old = self.record
-        self.cseq += LEAP
-        self.version += LEAP
+        self.cseq += times * LEAP
+        self.version += times * LEAP
         self.record = old._replace(cseq_ceiling=self.cseq, version_ceiling=self.version)
         return Save(self.record, old)
 

@@ -53,23 +53,29 @@ class Certificates:
         self.server = _server_context(settings.certificates[0], settings.client_ca)
         self.server.sni_callback = self._choose
 
-    def reload(self) -> bool:
-        """Read all files again; return whether they are good. Bad ones leave the old certificates in use."""
-        self._loaded = self._seen = self._versions()
+    def replace(self, settings: TlsSettings) -> None:
+        """Read all files again, those of `settings` now. Raises ListenError: then the old certificates stay in use."""
+        old, self._settings = self._settings, settings
+        versions = self._versions()
         try:
             self._take()
-        except ListenError as error:
-            log.error("certificates not reloaded, the old ones stay", error=str(error))
-            return False
+        except ListenError:
+            self._settings = old
+            raise
+        self._loaded = self._seen = versions
+        self.server.verify_mode = self._default.verify_mode
         log.info("certificates reloaded")
-        return True
 
     def reload_if_changed(self) -> None:
         """Reload when a file has changed, and none has since the last look: not between a certificate and its key."""
         versions = self._versions()
         settled, self._seen = versions == self._seen, versions
         if settled and versions != self._loaded:
-            self.reload()
+            self._loaded = versions
+            try:
+                self.replace(self._settings)
+            except ListenError as error:
+                log.error("certificates not reloaded, the old ones stay", error=str(error))
 
     def _take(self) -> None:
         client_ca = self._settings.client_ca

@@ -62,6 +62,12 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
+    def limit(self, limits: ConnectionLimits) -> None:
+        """From here on have these limits; no connection is closed because there are too many."""
+        self._limits = limits
+        self._most = limits.connections
+        self.make_room()
+
     def make_room(self) -> None:
         """Raise our own limit of file descriptors; take no more connections than it allows."""
         wanted = self._limits.connections + SPARE_DESCRIPTORS

@@ -17,6 +17,7 @@ from sipresence.figures import Histogram, WireFigures
 from sipresence.names import SubscriptionId
 from sipresence.net.address import ListenAddress
 from sipresence.net.resolver import Ask, Target
+from sipresence.net.systemd import InheritedSockets
 from sipresence.net.transports import StreamSettings, Transports, Way
 from sipresence.ports import Clock
 from sipresence.refusals import MALFORMED, SOURCE_RATE
@@ -98,9 +99,9 @@ class SipEndpoint:
         self.oversized = 0
         self.keepalives = 0
 
-    async def open(self) -> None:
-        """Bind the listeners. Raises ListenError."""
-        await self.transports.open()
+    async def open(self, inherited: InheritedSockets | None = None) -> None:
+        """Open the listeners, with the sockets that were passed in. Raises ListenError."""
+        await self.transports.open(inherited)
 
     @property
     def bound(self) -> list[tuple[ListenAddress, int]]:

@@ -8,6 +8,7 @@ from sipresence.errors import ListenError
 from sipresence.net.address import ListenAddress, LocalAddress
 from sipresence.net.certificates import Certificates
 from sipresence.net.stream import Framer, Owner, StreamConnection
+from sipresence.net.systemd import InheritedSockets
 from sipresence.net.tls import TlsLayer
 from sipresence.net.websocket import WebSocketFramer
 from sipresence.sip.flow import SECURE, WEBSOCKETS, Flow
@@ -29,15 +30,19 @@ class StreamListener:
         self._server: asyncio.Server | None = None
         self._certificates = certificates if listen.transport in SECURE else None
 
-    async def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Bind and start accepting. Raises ListenError."""
+    async def open(self, loop: asyncio.AbstractEventLoop, inherited: InheritedSockets) -> None:
+        """Take the socket that was passed in, or bind one, and start accepting. Raises ListenError."""
         listen = self.listen
         if listen.transport in SECURE and self._certificates is None:
             raise ListenError(f"cannot listen on {listen.url}: there is no certificate")
+        sock = inherited.take(listen)
         try:
-            self._server = await loop.create_server(
-                self._incoming, listen.host, listen.port, family=listen.family, backlog=BACKLOG
-            )
+            if sock is not None:
+                self._server = await loop.create_server(self._incoming, sock=sock, backlog=BACKLOG)
+            else:
+                self._server = await loop.create_server(
+                    self._incoming, listen.host, listen.port, family=listen.family, backlog=BACKLOG
+                )
         except OSError as error:
             raise ListenError(f"cannot listen on {listen.url}: {error.strerror}") from None
         self.port: int = self._server.sockets[0].getsockname()[1]

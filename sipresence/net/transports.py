@@ -23,6 +23,7 @@ from sipresence.net.connections import Connections
 from sipresence.net.listener import StreamListener
 from sipresence.net.resolver import Ask, Question, Resolver, Target, Targets, question
 from sipresence.net.stream import ConnectionLimits
+from sipresence.net.systemd import InheritedSockets
 from sipresence.net.udp import UdpListener
 from sipresence.ports import Clock
 from sipresence.sip.flow import WEBSOCKETS, Flow, Hop
@@ -78,8 +79,7 @@ class Transports:
     ) -> None:
         self._clock = clock
         limits = streams.limits
-        deadlines = (limits.handshake_deadline, limits.message_deadline, limits.idle_timeout)
-        self._look_interval = min(MAX_LOOK, min(deadlines) / 4)
+        self._look_interval = _look_interval(limits)
         self._stop_looking: Callable[[], None] = lambda: None
         self._certificates = Certificates(streams.tls) if streams.tls is not None else None
         self.connections = Connections(
@@ -107,17 +107,24 @@ class Transports:
         self._seekers: dict[Question, deque[tuple[Hop, Found]]] = {}
         self._resolver = Resolver(ask, reach=_reach(addresses), now=clock.now, random=SystemRandom().random)
 
-    async def open(self) -> None:
-        """Bind every listener. Raises ListenError; what was bound is closed again then."""
+    async def open(self, inherited: InheritedSockets | None = None) -> None:
+        """Open every listener, with the socket that was passed in for it where there is one.
+
+        Raises ListenError; what was opened is closed again then.
+        """
         self._loop = asyncio.get_running_loop()
+        inherited = inherited or InheritedSockets()
         try:
             for udp in self._udp.values():
-                udp.open(self._loop)
+                udp.open(self._loop, inherited)
             for stream in self._streams.values():
-                await stream.open(self._loop)
+                await stream.open(self._loop, inherited)
         except BaseException:
             self.close()
             raise
+        unused = inherited.close_others()
+        if unused:
+            log.warning("sockets were passed in that no listener has taken", sockets=unused)
         if self._streams:
             self.connections.make_room()
             self._look()
@@ -132,10 +139,16 @@ class Transports:
         """Datagrams that the system did not take."""
         return sum(udp.sends_failed for udp in self._udp.values())
 
-    def reload_certificates(self) -> None:
-        """Read the certificates again; connections that stand keep theirs."""
-        if self._certificates is not None:
-            self._certificates.reload()
+    def configure(self, streams: StreamSettings) -> None:
+        """Go on with other limits and certificates; connections that stand keep theirs.
+
+        Raises ListenError where the certificates cannot be used: then all stays as it is.
+        """
+        if self._certificates is not None and streams.tls is not None:
+            self._certificates.replace(streams.tls)
+        self._look_interval = _look_interval(streams.limits)
+        if self._streams:
+            self.connections.limit(streams.limits)
 
     def stop_reading(self) -> None:
         for udp in self._udp.values():
@@ -300,6 +313,10 @@ class Transports:
         if self._certificates is not None:
             self._certificates.reload_if_changed()
         self._stop_looking = self._clock.call_at(self._clock.now() + self._look_interval, self._look)
+
+
+def _look_interval(limits: ConnectionLimits) -> float:
+    return min(MAX_LOOK, min(limits.handshake_deadline, limits.message_deadline, limits.idle_timeout) / 4)
 
 
 def _reach(addresses: Sequence[ListenAddress]) -> dict[str, tuple[socket.AddressFamily, ...]]:

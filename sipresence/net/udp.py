@@ -14,6 +14,7 @@ import structlog
 
 from sipresence.errors import ListenError
 from sipresence.net.address import ListenAddress, LocalAddress
+from sipresence.net.systemd import InheritedSockets
 from sipresence.refusals import SOURCE_RATE
 from sipresence.sip.flow import Flow
 
@@ -55,19 +56,12 @@ class UdpListener:
         self._socket: socket.socket | None = None
         self.sends_failed = 0
 
-    def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Bind and start reading. Raises ListenError."""
+    def open(self, loop: asyncio.AbstractEventLoop, inherited: InheritedSockets) -> None:
+        """Take the socket that was passed in, or bind one, and start reading. Raises ListenError."""
         self._loop = loop
-        sock = socket.socket(self.listen.family, socket.SOCK_DGRAM)
-        try:
-            if self.listen.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            _enlarge(sock)
-            sock.setblocking(False)
-            sock.bind((self.listen.host, self.listen.port))
-        except OSError as error:
-            sock.close()
-            raise ListenError(f"cannot listen on {self.listen.url}: {error.strerror}") from None
+        sock = inherited.take(self.listen) or _bound(self.listen)
+        _enlarge(sock)
+        sock.setblocking(False)
         self._socket = sock
         self.port = sock.getsockname()[1]
         self.local = LocalAddress(self.listen, self.port)
@@ -136,6 +130,18 @@ class UdpListener:
             self._flows.clear()
         flow = self._flows[address] = self.flow_to(address[0], address[1])
         return flow
+
+
+def _bound(listen: ListenAddress) -> socket.socket:
+    sock = socket.socket(listen.family, socket.SOCK_DGRAM)
+    try:
+        if listen.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((listen.host, listen.port))
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {listen.url}: {error.strerror}") from None
+    return sock
 
 
 def _enlarge(sock: socket.socket) -> None:

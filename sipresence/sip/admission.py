@@ -110,10 +110,21 @@ class Admission:
     def __init__(self, limits: RateLimits, trusted_networks: Sequence[IPv4Network | IPv6Network] = ()) -> None:
         self._trusted_networks = tuple(trusted_networks)
         self._payers: dict[str, str] = {}  # host -> whose ceiling counts; "" for a trusted one
+        self._known_good: Generations[tuple[str, int], bool] = Generations(period=KNOWN_GOOD_FOR, most=MAX_KNOWN_GOOD)
+        self._fill(limits)
+
+    def configure(self, limits: RateLimits, trusted_networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        """Go on with other limits, for which all buckets are full, and other networks."""
+        self._trusted_networks = tuple(trusted_networks)
+        self._payers.clear()
+        if limits != self._limits:
+            self._fill(limits)
+
+    def _fill(self, limits: RateLimits) -> None:
+        self._limits = limits
         self._sources: Buckets[tuple[str, int]] = Buckets(limits.source_rate, limits.source_burst)
         self._hosts: Buckets[str] = Buckets(limits.host_rate, limits.host_burst)
         self._subscribers: Buckets[tuple[str, str]] = Buckets(limits.subscriber_rate, limits.subscriber_burst)
-        self._known_good: Generations[tuple[str, int], bool] = Generations(period=KNOWN_GOOD_FOR, most=MAX_KNOWN_GOOD)
 
     def trusts(self, host: str) -> bool:
         """Whether this address needs no authentication and has no limit."""

@@ -102,6 +102,31 @@ class Server:
         status = self._end(signal.SIGTERM)
         assert status == 0, f"exit status {status} after SIGTERM:\n{self.log}"
 
+    def configure(self, *changes: tuple[str, str]) -> None:
+        """Replace text in the configuration file."""
+        text = self._config_file.read_text()
+        for old, new in changes:
+            assert text.count(old) == 1, (old, text)
+            text = text.replace(old, new)
+        self._config_file.write_text(text)
+
+    def reload(self, *changes: tuple[str, str]) -> str:
+        """Change the configuration file, send SIGHUP, and return what is logged until that is done."""
+        self.configure(*changes)
+        before = len(self.log)
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_S
+        while "reloaded" not in self.log[before:].rpartition("configuration")[2]:
+            assert time.monotonic() < deadline, f"not reloaded:\n{self.log}"
+            time.sleep(0.02)
+        time.sleep(0.05)  # for the lines that follow
+        return self.log[before:]
+
+    def forget(self) -> None:
+        """The process has ended by itself, in good order."""
+        assert self.process.poll() == 0, f"exit status {self.process.poll()}:\n{self.log}"
+        self._process = None
+
     def kill(self) -> None:
         """End the process with no chance to write anything: kill -9."""
         self._end(signal.SIGKILL)

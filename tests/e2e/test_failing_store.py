@@ -159,7 +159,6 @@ async def test_what_is_new_is_refused_and_what_is_there_lives_on(
             assert {phone.call_id for phone in (stranger, *office.phones)} == await office.listed()
 
 
-@pytest.mark.xfail(reason="the NOTIFY that was decided with a refused refresh leaves as it is", strict=True)
 async def test_a_refused_refresh_promises_no_more_than_before(folder: Path, tmp_path: Path) -> None:
     """For a phone it is Subscription-State that says when its subscription ends (RFC 6665 section 4.1.3)."""
     with full_disk(folder) as trouble, serving(server := server_on(folder, tmp_path)):

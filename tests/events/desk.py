@@ -88,10 +88,10 @@ class Desk:
         self.notifier = self._new()
         self.notifier.restore([save.record for save in saves], states, now=self.now, spread=spread)
 
-    def restart_after_failure(self, record: SubscriptionRecord) -> list[Effect]:
+    def restart_after_failure(self, record: SubscriptionRecord, times: int = 1) -> list[Effect]:
         """A restart of a node whose store failed when it ended."""
         self.notifier = self._new()
-        return self.notifier.restore([record], [], now=self.now, spread=0.5, numbers_passed=True)
+        return self.notifier.restore([record], [], now=self.now, spread=0.5, numbers_passed=times)
 
 
 def notified(effects: Sequence[Effect]) -> Notify:

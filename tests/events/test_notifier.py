@@ -732,3 +732,32 @@ def test_a_restart_after_a_failing_store_leaps() -> None:
     assert save.previous is not None
     notify = notified([effect for effect in desk.wait(1) if isinstance(effect, SendNotify)])
     assert (notify.cseq, notify.version) == (row.cseq_ceiling + LEAP + 1, row.version_ceiling + LEAP + 1)
+
+
+def test_crash_upon_crash_while_the_store_fails_leaps_further_each_time() -> None:
+    desk = Desk()
+    row = saved(desk.subscribe()).record
+    seen: set[int] = set()
+    for times in (1, 2, 3):
+        effects = desk.restart_after_failure(row, times=times)
+        for effect in effects:
+            assert isinstance(effect, Save)
+            desk.notifier.not_saved(effect, now=desk.now)
+        cseq = notified([effect for effect in desk.wait(1) if isinstance(effect, SendNotify)]).cseq
+        assert cseq > max(seen, default=0)
+        seen.add(cseq)
+
+
+def test_a_notify_held_with_a_refresh_that_failed_says_the_old_expiry() -> None:
+    desk = Desk()
+    first = desk.subscribe(expires=600)
+    desk.answer(notified(first))
+    desk.now += 100
+    elsewhere = flow(port=40_000)
+    effects = desk.refresh(answered(first).to_tag, way=elsewhere, expires=3600)
+    desk.notifier.not_saved(saved(effects), now=desk.now)
+    held = notified(effects)
+    leaves = desk.notifier.corrected(held, now=desk.now)
+    assert (leaves.cseq, leaves.version) == (held.cseq, held.version)
+    assert leaves.subscription_state == "active;expires=500"
+    assert leaves.hop.flow == flow()

@@ -1,0 +1,114 @@
+"""Settings: what the configuration means to each unit. Here, and nowhere below, it is read."""
+
+import socket
+
+from sipresence.config.model import AccountConfig, Config, DeviceConfig, LimitsConfig, SipConfig
+from sipresence.config.values import DNS_PORT, split_host_port, split_listen_url
+from sipresence.directory import Account, Device, ListMember, ResourceList, User, WatchRule
+from sipresence.drain import DrainSettings, Manner
+from sipresence.events.subscribe import Limits
+from sipresence.names import AccountId
+from sipresence.net.address import ListenAddress
+from sipresence.net.certificates import CertificateFiles, TlsSettings
+from sipresence.net.stream import ConnectionLimits
+from sipresence.net.transports import StreamSettings
+from sipresence.service import ServiceSettings
+from sipresence.sip.admission import RateLimits
+from sipresence.sip.digest import Algorithm
+
+
+def notifier_limits(config: Config) -> Limits:
+    sip, limits = config.sip, config.limits
+    return Limits(
+        min_expires=sip.min_expires,
+        default_expires=sip.default_expires,
+        max_expires=sip.max_expires,
+        max_subscriptions=limits.max_subscriptions,
+        subscriptions_per_subscriber=limits.subscriptions_per_subscriber,
+    )
+
+
+def _rates(limits: LimitsConfig) -> RateLimits:
+    return RateLimits(
+        source_rate=limits.source_rate,
+        source_burst=limits.source_burst,
+        host_rate=limits.host_rate,
+        host_burst=limits.host_burst,
+        subscriber_rate=limits.subscriber_rate,
+        subscriber_burst=limits.subscriber_burst,
+    )
+
+
+def service_settings(config: Config) -> ServiceSettings:
+    sip = config.sip
+    hosts = {split_host_port(listener.advertise or sip.advertise or "-")[0] for listener in sip.listen}
+    return ServiceSettings(
+        node=socket.gethostname(),
+        trusted_networks=sip.trusted_networks,
+        unknown_resources_allowed=sip.unknown_resources == "allow",
+        local_hosts=frozenset(hosts - {"-"}),
+        restore_spread=sip.restore_spread,
+        rates=_rates(config.limits),
+        debug=config.log.level == "debug",
+    )
+
+
+def name_servers(sip: SipConfig) -> list[tuple[str, int]]:
+    return [(host, port or DNS_PORT) for host, port in map(split_host_port, sip.nameservers)]
+
+
+def listen_addresses(sip: SipConfig) -> list[ListenAddress]:
+    addresses: list[ListenAddress] = []
+    for listener in sip.listen:
+        transport, host, port = split_listen_url(listener.url)
+        advertise = listener.advertise or sip.advertise or ""
+        addresses.append(ListenAddress(listener.url, transport.upper(), host, port, advertise))
+    return addresses
+
+
+def stream_settings(config: Config) -> StreamSettings:
+    sip, limits = config.sip, config.limits
+    bounds = ConnectionLimits(
+        connections=limits.max_connections,
+        per_source=limits.max_connections_per_source,
+        handshake_deadline=limits.handshake_deadline,
+        message_deadline=limits.message_deadline,
+        idle_timeout=limits.idle_timeout,
+    )
+    if sip.tls_certificate is None or sip.tls_private_key is None:
+        return StreamSettings(bounds, ws_origins=sip.ws_origins)
+    own = CertificateFiles(sip.tls_certificate, sip.tls_private_key)
+    others = (CertificateFiles(host.certificate, host.private_key, host.name) for host in sip.tls_hosts)
+    return StreamSettings(bounds, TlsSettings((own, *others), sip.tls_client_ca), sip.ws_origins)
+
+
+def accounts(config: Config) -> list[Account]:
+    return [_account(account, config.sip) for account in config.accounts]
+
+
+def drain_settings(sip: SipConfig) -> DrainSettings:
+    return DrainSettings(Manner(sip.drain), sip.drain_seconds)
+
+
+def _account(account: AccountConfig, sip: SipConfig) -> Account:
+    users = tuple(
+        User(user.id, user.username, user.password.get_secret_value() if user.password else None, user.presence_id)
+        for user in account.users
+    )
+    rules = tuple(WatchRule(rule.subscriber, rule.resource, rule.action == "allow") for rule in account.watch_rules)
+    lists = tuple(
+        ResourceList(one.name, tuple(ListMember(m.resource, m.label) for m in one.members)) for one in account.lists
+    )
+    return Account(
+        AccountId(account.id), account.name, account.realm, account.aliases,
+        account.api_key.get_secret_value() if account.api_key else None,
+        tuple(token.get_secret_value() for token in account.tokens), users, tuple(map(_device, account.devices)), lists,
+        tuple(map(Algorithm, account.digest_algorithms or sip.digest_algorithms)), rules,
+    )  # fmt: skip
+
+
+def _device(device: DeviceConfig) -> Device:
+    sip = device.sip
+    password = sip.password.get_secret_value() if sip.password else None
+    ha1 = {Algorithm(name): secret.get_secret_value().lower() for name, secret in (sip.ha1 or {}).items()}
+    return Device(device.id, device.name, device.owner_id, device.presence_id, sip.username, password, ha1)
