@@ -65,12 +65,9 @@ class Insight:
     def status(self) -> str:
         """How it is, in a line for people."""
         figures = self.figures()
-        subscriptions, connections = (
-            sum(figures.notifier.subscriptions.values()),
-            sum(figures.wire.connections.values()),
-        )
+        connections = sum(figures.wire.connections.values())
         failing = ", the store is failing" if figures.outbox.failing else ""
-        return f"{subscriptions} subscriptions, {connections} connections{failing}"
+        return f"{len(self._notifier)} subscriptions, {connections} connections{failing}"
 
     def timeline(self, account: AccountId, resource: ResourceId, *, call_id: CallId | None = None) -> Timeline:
         """What happened to a resource, and to the account's subscriptions to it, or to those with one Call-ID."""

@@ -331,8 +331,13 @@ def test_watch_on_a_terminal_shows_a_table(api: FakeApi, monkeypatch: pytest.Mon
 
 
 def command(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Start a command that hears Ctrl-C: what runs in the background of a shell is started with SIGINT ignored."""
     return subprocess.Popen(
-        [sys.executable, "-m", "sipresence", *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sipresence", *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -59,6 +59,8 @@ class Server:
         self.log_file = folder / "server.log"
         self._config_file = folder / "sipresence.toml"
         self._config_file.write_text(self._configuration(store, sip or {}, listen, limits or {}))
+        self.passed: Sequence[socket.socket] = ()  # to the process, under the same numbers
+        self.environment: Mapping[str, str] = {}  # of the process, besides ours
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,7 +91,12 @@ class Server:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SIPRESENCE_")}
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**environment, **self.environment},
+                pass_fds=[sock.fileno() for sock in self.passed],
             )
         deadline = time.monotonic() + START_S
         while not self._serves():
@@ -101,6 +108,10 @@ class Server:
         """End the process in good order: SIGTERM, upon which it must exit with status 0."""
         status = self._end(signal.SIGTERM)
         assert status == 0, f"exit status {status} after SIGTERM:\n{self.log}"
+
+    def launch_by(self, *program: str) -> None:
+        """From the next start on run `sipresence` by this program."""
+        self._program = program
 
     def configure(self, *changes: tuple[str, str]) -> None:
         """Replace text in the configuration file."""
