@@ -57,9 +57,10 @@ class InheritedSockets:
     def close_others(self) -> list[str]:
         """Close what no listener has taken; return what that was, for people."""
         others, self._left = self._left, []
+        names = [_described(one) for one in others]
         for one in others:
             one.socket.close()
-        return [_described(one) for one in others]
+        return names
 
 
 def _matches(sock: socket.socket, listen: ListenAddress) -> bool:

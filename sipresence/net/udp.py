@@ -146,6 +146,8 @@ def _bound(listen: ListenAddress) -> socket.socket:
 
 def _enlarge(sock: socket.socket) -> None:
     for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        if sock.getsockopt(socket.SOL_SOCKET, plain) >= BUFFER_BYTES:
+            continue  # it was passed in so; what we may set ourselves could be less
         try:
             sock.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
         except OSError:
