@@ -6,7 +6,7 @@ import structlog
 from sipresence.backends.memory import LocalBus
 from sipresence.events.resource import set_manually
 from sipresence.figures import Figures, Health, Kind, WireFigures
-from sipresence.insight import Insight
+from sipresence.insight import STORE_PATIENCE, Insight
 from sipresence.names import CallId, SubscriptionId
 from tests.builders import options, parsed, subscribe
 from tests.fakes import NOW, ManualStore
@@ -79,6 +79,23 @@ def test_health_of_a_store_that_fails_and_recovers() -> None:
     house.receive(subscribe(call_id="2"))
     store.commit()
     assert sight.health().ready
+
+
+def test_a_store_that_fails_is_no_reason_to_end_and_one_that_never_answers_is() -> None:
+    store = ManualStore()
+    house = House(store=store)
+    sight = insight(house)
+    assert sight.alive()
+    assert sight.status() == "0 subscriptions, 0 connections"
+    house.receive(subscribe())
+    store.fail()
+    assert sight.alive()
+    assert sight.status() == "0 subscriptions, 0 connections, the store is failing"
+    house.receive(subscribe(call_id="2"))
+    house.clock.advance(STORE_PATIENCE)
+    assert not sight.alive()
+    store.commit()
+    assert sight.alive()
 
 
 async def test_health_of_a_server_that_stops(house: House) -> None:

@@ -23,5 +23,10 @@ INSERT INTO subscriptions VALUES
 
 INSERT INTO states VALUES
 (
-    '0123456789abcdef0123456789abcdef', '101@office.example.com', 'manual', '[]', 1700000002.0, NULL
+    '0123456789abcdef0123456789abcdef', '101@office.example.com', 'manual',
+    '[{"id": "d1", "state": "early", "direction": "recipient", "local_identity": "sip:101@office.example.com", "remote_identity": "sip:101@office.example.com"}]',
+    1700000002.0, 4000000002.0
+),
+(
+    '0123456789abcdef0123456789abcdef', '*3101@office.example.com', 'manual', '[]', 1700000003.0, NULL
 );
