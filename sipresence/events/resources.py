@@ -44,6 +44,7 @@ class Resources:
         self._chronicle = chronicle
         self._known: dict[ResourceId, Resource] = {}
         self._expiries: Deadlines[ResourceId] = Deadlines()
+        self._under_way: dict[ResourceId, list[StateChange]] = {}  # decided here, neither delivered nor failed
 
     def __len__(self) -> int:
         return len(self._known)
@@ -70,10 +71,12 @@ class Resources:
 
         Else the end of an old state could be committed behind a newer word, and wipe that out.
         """
+        self._under_way.setdefault(change.resource, []).append(change)
         self._expiries.discard(change.resource)
 
     def merge(self, change: StateChange) -> Resource | None:
         """Take in a committed change; return the resource if its subscribers have to be told."""
+        self._arrived(change)
         resource = self._obtain(change.resource)
         told = resource.state.merge(change)
         resource.log = self._chronicle.noted(resource.log, change, resource.state.lamp.state)
@@ -83,6 +86,7 @@ class Resources:
 
     def not_saved(self, change: StateChange, *, now: float) -> None:
         """A change was not committed. Had it been the end of a state, the lamp would stay lit: it comes up again."""
+        self._arrived(change)
         state = self.get(change.resource).state
         if state.expires_at is not None:
             self._watch(state, max(state.expires_at, now + RETRY))
@@ -95,8 +99,16 @@ class Resources:
         """The changes that end the states which have lasted as long as they said."""
         return [change for name in list(self._expiries.due(now)) for change in self.get(name).state.expired(now)]
 
+    def _arrived(self, change: StateChange) -> None:
+        """A change is no more on its way; one that was decided on another node never was."""
+        waiting = self._under_way.get(change.resource)
+        if waiting and change in waiting:
+            waiting.remove(change)
+            if not waiting:
+                del self._under_way[change.resource]
+
     def _watch(self, state: ResourceState, expires_at: float | None) -> None:
-        if expires_at is None:
+        if expires_at is None or state.id in self._under_way:
             self._expiries.discard(state.id)
         else:
             self._expiries.set(state.id, expires_at)

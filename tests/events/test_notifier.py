@@ -761,3 +761,32 @@ def test_a_notify_held_with_a_refresh_that_failed_says_the_old_expiry() -> None:
     assert (leaves.cseq, leaves.version) == (held.cseq, held.version)
     assert leaves.subscription_state == "active;expires=500"
     assert leaves.hop.flow == flow()
+
+
+def test_the_expiry_of_a_state_does_not_overtake_a_newer_word_that_is_under_way() -> None:
+    """Two sets, the first delivered while the commit of the second hangs: nothing expires behind the second's back."""
+    desk = Desk()
+    desk.subscribed()
+    first = set_manually(OFFICE, LAMP, state=DialogState.EARLY, at=desk.now, expires_at=desk.now + 5)
+    second = set_manually(OFFICE, LAMP, state=DialogState.EARLY, at=desk.now)
+    desk.notifier.change_decided(first)
+    desk.notifier.change_decided(second)
+    desk.answer(notified(desk.deliver(first)))
+    assert desk.wait(6) == []
+    assert desk.deliver(second) == []
+    assert desk.wait(60) == []
+    assert desk.notifier.state_of(LAMP).lamp.state is DialogState.EARLY
+
+
+def test_a_newer_word_that_was_not_committed_lets_the_older_state_expire() -> None:
+    desk = Desk()
+    desk.subscribed()
+    first = set_manually(OFFICE, LAMP, state=DialogState.EARLY, at=desk.now, expires_at=desk.now + 5)
+    second = set_manually(OFFICE, LAMP, state=DialogState.CONFIRMED, at=desk.now)
+    desk.notifier.change_decided(first)
+    desk.notifier.change_decided(second)
+    desk.answer(notified(desk.deliver(first)))
+    desk.notifier.not_saved(SaveState(second), now=desk.now)
+    (effect,) = desk.wait(6)
+    assert isinstance(effect, SaveState)
+    assert effect.change.dialogs == ()
