@@ -9,8 +9,9 @@ BIN := .venv/bin
 run: .venv/run
 	$(BIN)/sipresence serve --config examples/office.toml
 
+# Two files at a time: most of the end-to-end tests wait for timers of SIP.
 test: check tools node_modules
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: .venv/test
 	$(BIN)/ruff check
