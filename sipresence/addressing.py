@@ -9,7 +9,7 @@ from sipresence.errors import MalformedMessage, SipError
 from sipresence.events.subscribe import Watched, entity_of
 from sipresence.names import ResourceId, resource_id
 from sipresence.sip.flow import Flow
-from sipresence.sip.headers import parse_name_addr
+from sipresence.sip.headers import NameAddr
 from sipresence.sip.message import Request
 from sipresence.sip.uri import Uri, join_host_port, parse_uri
 
@@ -58,8 +58,8 @@ class Addressing:
         uri = parse_uri(request.uri)
         account = self._directory.account_by_host(uri.host)
         if account is None and self._is_local(uri, request.flow):
-            for name in ("to", "from"):
-                account = account or self._directory.account_by_host(_uri_of(request, name).host)
+            for address in (request.to, request.from_):
+                account = account or self._directory.account_by_host(_uri_of(address).host)
         return account
 
     def _is_local(self, uri: Uri, flow: Flow) -> bool:
@@ -73,7 +73,7 @@ class Addressing:
 def caller(request: Request) -> str:
     """The user part of From: who asks, as he says himself."""
     try:
-        return _uri_of(request, "from").unescaped_user
+        return _uri_of(request.from_).unescaped_user
     except MalformedMessage:
         return ""
 
@@ -83,8 +83,8 @@ def is_extension(text: str) -> bool:
     return 0 < len(text) <= MAX_EXTENSION and text.isprintable()
 
 
-def _uri_of(request: Request, header: str) -> Uri:
+def _uri_of(address: NameAddr) -> Uri:
     try:
-        return parse_uri(parse_name_addr(request.get(header) or "").uri)
+        return parse_uri(address.uri)
     except (MalformedMessage, SipError):
         return Uri("", "", "", 0, "")  # a tel: URI, say: it names nobody

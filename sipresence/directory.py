@@ -95,7 +95,7 @@ class Directory:
 
     __slots__ = (
         "_accounts", "_by_host", "_by_id", "_by_realm", "_device_lamps", "_ha1", "_known", "_lamps", "_tokens",
-        "_user_lamps",
+        "_user_lamps", "has_watch_rules",
     )  # fmt: skip
 
     def __init__(self, accounts: Sequence[Account]) -> None:
@@ -104,6 +104,7 @@ class Directory:
     def replace(self, accounts: Sequence[Account]) -> None:
         """Hold these accounts, and no others."""
         self._accounts = tuple(accounts)
+        self.has_watch_rules = any(account.watch_rules for account in accounts)
         self._by_id = {account.id: account for account in accounts}
         self._by_host = {host.lower(): account for account in accounts for host in (account.realm, *account.aliases)}
         self._by_realm = {account.realm: account for account in accounts}

@@ -264,6 +264,7 @@ class PresenceService:
     def on_state_change(self, change: StateChange) -> None:
         """A change of state was committed, here or on another node."""
         self._execute(self._notifier.resource_changed(change, now=self._clock.now()))
+        self._arm()
 
     def on_notify_answered(
         self, ident: SubscriptionId, status: int, retry_after: int | None, sent_at: float = 0.0
@@ -273,10 +274,13 @@ class PresenceService:
             return  # this is the answer to an older one, which a refresh from elsewhere has abandoned
         now = self._clock.now()
         record = None if 200 <= status < 300 else self._notifier.record(ident)
-        self._execute(
-            self._notifier.notify_answered(ident, status=status, retry_after=retry_after, now=now, sent_at=sent_at)
+        effects = self._notifier.notify_answered(
+            ident, status=status, retry_after=retry_after, now=now, sent_at=sent_at
         )
+        if effects:
+            self._execute(effects)
         if record is not None:
+            self._arm()
             ended = not self._notifier.knows(record.local_tag)
             self._journal.notify_failed(record, status, now, ended=ended)
 
@@ -296,6 +300,7 @@ class PresenceService:
         """A turn's reads are over."""
         self._inbox.on_turn_end()
         self.outbox.flush()
+        self._arm()
 
     def on_refusal(self, reason: str, flow: Flow, count: int = 1) -> None:
         """A message, or several, are refused, by us or by the endpoint before anybody else saw them."""
@@ -435,6 +440,8 @@ class PresenceService:
 
     def _authorise(self, request: Request, record: SubscriptionRecord | None, subscriber: Subscriber | None) -> None:
         """Refuse what this subscriber may not do. Raises SipError 403."""
+        if subscriber is None and not self.directory.has_watch_rules:
+            return
         if record is not None:
             # In a dialog only those credentials count that made it, and any of its account where none were needed.
             if subscriber is not None and record.authenticated_user not in ("", subscriber.user):
@@ -458,7 +465,6 @@ class PresenceService:
         if self._settings.debug:
             self._journal.decided(effects)
         self.outbox.add(effects)
-        self._arm()
 
     def _not_saved(self, write: Write) -> bool:
         never_existed = self._notifier.not_saved(write, now=self._clock.now())
@@ -481,6 +487,7 @@ class PresenceService:
         self._journal.expired(effects, now)
         self._execute(effects)
         self.outbox.flush()
+        self._arm()
 
 
 def _reason(request: Request, error: SipError) -> str:

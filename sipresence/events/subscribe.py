@@ -5,6 +5,7 @@ subscription, or the next row of a refreshed one.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage, SipError
@@ -14,11 +15,12 @@ from sipresence.events.record import SubscriptionRecord
 from sipresence.events.subscription import BLOCK, Subscription
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.sip.dialog import is_direct, is_secure, remote_target, route_set
-from sipresence.sip.headers import Event, accepts, parse_event, parse_name_addr, parse_seconds
+from sipresence.sip.headers import Event, accepts, parse_event, parse_seconds
 from sipresence.sip.message import Request
 from sipresence.sip.uri import join_host_port, parse_uri
 
 PACKAGE = "dialog"
+CACHED_LENGTH = 256  # characters: what is longer is not kept, so that the cache is bounded in bytes, too
 
 
 @dataclass(slots=True, frozen=True)
@@ -137,11 +139,19 @@ def entity_of(request: Request) -> str:
 
     That is the To where it names the same user as the Request-URI, whose host a proxy may have rewritten on the way.
     """
-    asked = parse_uri(request.uri)
+    asked, to = request.uri, request.to.uri
+    return _entity_cached(asked, to) if len(asked) + len(to) <= CACHED_LENGTH else _entity(asked, to)
+
+
+def _entity(request_uri: str, to: str) -> str:
+    asked = parse_uri(request_uri)
     try:
-        written = parse_uri(parse_name_addr(request.get("to") or "").uri)
+        written = parse_uri(to)
     except (MalformedMessage, SipError):
         written = asked  # a tel: URI, say
     if written.bare_user.lower() != asked.bare_user.lower():
         written = asked
     return f"sip:{written.bare_user}@{join_host_port(written.host, 0)}"
+
+
+_entity_cached = lru_cache(maxsize=8192)(_entity)  # all that watch one extension write it in one or two ways

@@ -186,6 +186,7 @@ class SipEndpoint:
         else:
             self._admission.charge(flow.host, flow.port, now, REPEATED)
         self._execute(effects)
+        self._arm()  # a 1xx moves timer F
 
     # Out (ports.Endpoint)
 
@@ -242,6 +243,7 @@ class SipEndpoint:
         if notify.changed_at:
             self._change_to_sent.observe(now - notify.changed_at)
         self._execute(self._layer.send(notify.id, branch=branch, call_id=notify.call_id, transmit=transmit, now=now))
+        self._arm()
 
     def _around_the_mtu(self, way: Way, data: bytes, notify: Notify, *, branch: str) -> tuple[Way, bytes]:
         """Take a connection that the phone has open for what would be fragmented, and perhaps lost (phones.md 30).
@@ -287,7 +289,6 @@ class SipEndpoint:
                 self._core.on_notify_answered(ident, effect.status, effect.retry_after, effect.sent_at)
             else:
                 self._core.on_request(effect.request)
-        self._arm()
 
     def _judge(self, answered: Answered) -> None:
         """Let the next NOTIFY go to another server, if this one has failed (RFC 3263 section 4.3)."""
@@ -313,6 +314,7 @@ class SipEndpoint:
     def _expire(self) -> None:
         self._armed_at = None
         self._execute(self._layer.expire(now=self._clock.now()))
+        self._arm()
         self._core.on_turn_end()
 
 

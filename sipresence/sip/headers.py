@@ -12,6 +12,8 @@ from sipresence.errors import MalformedMessage
 MAGIC = "z9hG4bK"
 """What the branch of every RFC 3261 transaction starts with; alone it is no branch (RFC 4475 section 3.2.1)."""
 MAX_CSEQ = 2**31 - 1
+_PROTOCOLS = {f"SIP/2.0/{transport}": transport for transport in ("UDP", "TCP", "TLS", "WS", "WSS")}
+_VIA_PARAMS = frozenset(("branch", "rport", "received"))
 _SENT = re.compile(r"SIP\s*/\s*[^\s/]+\s*/\s*([^\s/]+)\s+(\S.*)", re.IGNORECASE)
 
 
@@ -57,20 +59,20 @@ class NameAddr(NamedTuple):
 
 def parse_name_addr(value: str) -> NameAddr:
     """Split a From, To, Contact, Route or Record-Route value."""
-    rest = _after_quoted_string(value) if value.startswith('"') else value
-    opening = rest.find("<")
-    if opening < 0:
+    rest = _after_quoted_string(value) if value[:1] == '"' else value
+    _, opening, bracketed = rest.partition("<")
+    if not opening:
         # addr-spec form: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
         # header-parameters, not URI parameters" (section 20).
         uri, semicolon, params = rest.partition(";")
         return NameAddr(_uri(uri), semicolon + params)
-    closing = rest.find(">", opening)
-    if closing < 0:
+    uri, closing, params = bracketed.partition(">")
+    if not closing:
         raise MalformedMessage("an address without its closing bracket")
-    params = rest[closing + 1 :].strip()
-    if params and not params.startswith(";"):
+    params = params.strip()
+    if params and params[0] != ";":
         raise MalformedMessage("text after an address")
-    return NameAddr(_uri(rest[opening + 1 : closing]), params)
+    return NameAddr(_uri(uri), params)
 
 
 def _uri(text: str) -> str:
@@ -81,6 +83,8 @@ def _uri(text: str) -> str:
 
 
 def _after_quoted_string(value: str) -> str:
+    if "\\" not in value and (end := value.find('"', 1)) > 0:
+        return value[end + 1 :]
     index = 1
     while index < len(value):
         if value[index] == "\\":
@@ -96,6 +100,9 @@ def parameter(params: str, name: str) -> str | None:
     """Return the value of a `;name=value` parameter (`""` for a flag), or None. `name` in lower case."""
     if not params:
         return None
+    if ";" not in params[1:]:  # the only one, as a tag mostly is
+        key, _, value = params[params[0] == ";" :].partition("=")
+        return value.strip() if key.strip().lower() == name else None
     for part in _split_params(params):
         key, _, value = part.partition("=")
         if key.strip().lower() == name:
@@ -124,17 +131,13 @@ def parse_via(value: str, *, host: str, port: int) -> Via:
     RFC 3261 section 18.2.1: without, `received` is added when the sent-by host differs from the source.
     """
     sent, *params = _split_params(value)
-    match = _SENT.fullmatch(sent.strip())
-    if match is None:
-        raise MalformedMessage("a malformed Via")
-    transport, sent_by = match.groups()
-    if " " in sent_by or "\t" in sent_by:
-        sent_by = "".join(sent_by.split())  # "host : port" (section 25.1: COLON is SWS ":" SWS)
+    transport, sent_by = _read_sent(sent)
     branch, rport = "", False
     kept = [sent]
     for param in params:
         key, _, text = param.partition("=")
-        key = key.strip().lower()
+        if key not in _VIA_PARAMS:
+            key = key.strip().lower()
         if key == "branch":
             branch = text.strip()
         elif key == "rport":
@@ -147,7 +150,21 @@ def parse_via(value: str, *, host: str, port: int) -> Via:
         kept.append(f"rport={port}")
     if rport or _host_of(sent_by) != host:
         kept.append(f"received={host}")
-    return Via(transport.upper(), sent_by, branch, rport, ";".join(kept))
+    return Via(transport, sent_by, branch, rport, ";".join(kept))
+
+
+def _read_sent(sent: str) -> tuple[str, str]:
+    """Return transport and sent-by of what comes before the parameters."""
+    protocol, _, sent_by = sent.partition(" ")
+    transport = _PROTOCOLS.get(protocol)
+    if transport is not None and sent_by and " " not in sent_by and "\t" not in sent_by:
+        return transport, sent_by  # as everybody writes it
+    match = _SENT.fullmatch(sent.strip())
+    if match is None:
+        raise MalformedMessage("a malformed Via")
+    transport, sent_by = match.groups()
+    # "host : port" (section 25.1: COLON is SWS ":" SWS)
+    return transport.upper(), "".join(sent_by.split())
 
 
 def _host_of(sent_by: str) -> str:
@@ -163,6 +180,9 @@ class CSeq(NamedTuple):
 
 def parse_cseq(value: str) -> CSeq:
     """Parse a CSeq; "MUST be expressible as a 32-bit unsigned integer and MUST be less than 2**31" (8.1.1.5)."""
+    number, _, method = value.partition(" ")
+    if len(number) < 10 and number.isdigit() and number.isascii():
+        return CSeq(int(number), method.strip())
     number, _, method = value.replace("\t", " ").partition(" ")
     return CSeq(parse_number(number, limit=MAX_CSEQ), method.strip())
 

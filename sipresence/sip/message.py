@@ -9,7 +9,17 @@ from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage
 from sipresence.sip.flow import Flow
-from sipresence.sip.headers import MAGIC, CSeq, Via, parameter, parse_cseq, parse_name_addr, parse_via, split_list
+from sipresence.sip.headers import (
+    MAGIC,
+    CSeq,
+    NameAddr,
+    Via,
+    parameter,
+    parse_cseq,
+    parse_name_addr,
+    parse_via,
+    split_list,
+)
 
 MAX_HEADERS = 128
 MAX_HEAD_BYTES = 16_384
@@ -39,6 +49,8 @@ _SINGLE = frozenset(
     ("call-id", "content-length", "content-type", "cseq", "event", "expires", "from", "max-forwards", "to")
 )
 _NEEDED = ("from", "to", "call-id", "cseq")
+_METHODS = frozenset(("SUBSCRIBE", "PUBLISH", "REGISTER", "OPTIONS"))  # that need no look at each character
+_NO_ADDRESS = NameAddr("", "")
 _KNOWN = {
     # The usual spellings, looked up instead of lowered and checked: half the cost of a header line.
     name: name.lower()
@@ -104,49 +116,73 @@ class _Headers:
 
 
 class Request(_Headers):
-    """A request as it came in. `flow` is where from; `via` its top Via, stamped with that source."""
+    """A request as it came in. `flow` is where from; `via` its top Via, stamped with that source.
 
-    __slots__ = ("_cseq", "_from_tag", "_to_tag", "body", "defect", "flow", "method", "uri", "via")
+    What every request is asked for several times is parsed once: `cseq` is 0, `from_` and `to` are blank where the
+    header is missing or malformed, which then is the request's `defect`.
+    """
+
+    __slots__ = (
+        "body",
+        "call_id",
+        "cseq",
+        "defect",
+        "flow",
+        "from_",
+        "from_tag",
+        "method",
+        "to",
+        "to_tag",
+        "uri",
+        "via",
+    )
 
     def __init__(
-        self, method: str, uri: str, *, headers: _Headers, body: bytes, flow: Flow, via: Via, defect: Defect | None
+        self,
+        method: str,
+        uri: str,
+        *,
+        first: dict[str, str],
+        further: dict[str, list[str]],
+        body: bytes,
+        flow: Flow,
+        via: Via,
+        defect: Defect | None,
     ) -> None:
-        super().__init__(headers._first, headers._further)
+        self._first = first
+        self._further = further
         self.method = method
         self.uri = uri
         self.body = body
         self.flow = flow
         self.via = via
         self.defect = defect
-        self._cseq: int | None = None  # each of these is asked for several times
-        self._from_tag: str | None = None
-        self._to_tag: str | None = None
+        self.call_id = first.get("call-id", "")
+        self.cseq = 0
+        self.from_ = self.to = _NO_ADDRESS
+        self._read()
+        self.from_tag = self.from_.tag
+        self.to_tag = self.to.tag
 
-    @property
-    def call_id(self) -> str:
-        return self._first.get("call-id", "")
+    def _read(self) -> None:
+        """Parse what is needed of every request; the first thing that is wrong is its defect, if it has none yet."""
+        try:
+            self.cseq, method = parse_cseq(self._first.get("cseq", ""))
+            if method != self.method:
+                self._blame(Defect(400, "CSeq names another method"))
+        except MalformedMessage as error:
+            self._blame(Defect(400, f"Malformed: {error}"))
+        try:
+            self.to = parse_name_addr(self._first.get("to", ""))
+        except MalformedMessage as error:
+            self._blame(Defect(400, f"Malformed: {error}"))
+        try:
+            self.from_ = parse_name_addr(self._first.get("from", ""))
+        except MalformedMessage as error:
+            self._blame(Defect(400, f"Malformed: {error}"))
 
-    @property
-    def cseq(self) -> int:
-        """The CSeq number; 0 where it is missing or malformed, which then is the request's defect."""
-        if self._cseq is None:
-            try:
-                self._cseq = parse_cseq(self._first.get("cseq", "")).number
-            except MalformedMessage:
-                self._cseq = 0
-        return self._cseq
-
-    @property
-    def from_tag(self) -> str:
-        if self._from_tag is None:
-            self._from_tag = _tag(self._first.get("from", ""))
-        return self._from_tag
-
-    @property
-    def to_tag(self) -> str:
-        if self._to_tag is None:
-            self._to_tag = _tag(self._first.get("to", ""))
-        return self._to_tag
+    def _blame(self, defect: Defect) -> None:
+        self.defect = self.defect or defect
 
     @property
     def transaction_key(self) -> tuple[str, ...]:
@@ -163,8 +199,9 @@ class Response(_Headers):
 
     __slots__ = ("status",)
 
-    def __init__(self, status: int, headers: _Headers) -> None:
-        super().__init__(headers._first, headers._further)
+    def __init__(self, status: int, first: dict[str, str], further: dict[str, list[str]]) -> None:
+        self._first = first
+        self._further = further
         self.status = status
 
     @property
@@ -175,7 +212,12 @@ class Response(_Headers):
         (section 8.1.3.3).
         """
         via = self._first.get("via", "")
-        return "" if "," in via or "via" in self._further else parameter(via, "branch") or ""
+        if "," in via or "via" in self._further:
+            return ""
+        _, found, rest = via.partition(";branch=")
+        if found and '"' not in via:  # as we write it ourselves
+            return rest.partition(";")[0].strip()
+        return parameter(via, "branch") or ""
 
     @property
     def cseq(self) -> CSeq:
@@ -184,19 +226,15 @@ class Response(_Headers):
     @property
     def retry_after(self) -> int | None:
         """Seconds of Retry-After, or None; a comment or parameters after the number are ignored (section 20.33)."""
-        digits = (self._first.get("retry-after") or "").partition(";")[0].partition("(")[0].strip()
+        value = self._first.get("retry-after")
+        if value is None:
+            return None
+        digits = value.partition(";")[0].partition("(")[0].strip()
         return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 9 else None
 
 
-def _tag(value: str) -> str:
-    try:
-        return parse_name_addr(value).tag
-    except MalformedMessage:
-        return ""
-
-
 def parse(data: bytes, flow: Flow) -> Request | Response:
-    """Parse one datagram, or one message cut out of a stream.
+    """Parse one datagram, or one message cut out of a stream. Hot: once per message.
 
     Raises MalformedMessage for what can be neither used nor answered.
     """
@@ -205,37 +243,42 @@ def parse(data: bytes, flow: Flow) -> Request | Response:
         text, defect = head.decode(), None
     except UnicodeDecodeError:
         text, defect = head.decode(errors="surrogateescape"), Defect(400, "Not UTF-8")
-    if "\r\n " in text or "\r\n\t" in text:
-        text = _unfold(text)
     start, *lines = text.split("\r\n")
     # A stray CR or LF inside a value would become a line of its own in what we send on.
     if text.count("\n") != len(lines) or text.count("\r") != len(lines) or ("\0" in text and _has_bare_nul(text)):
         raise MalformedMessage("a control character in a header")
-    headers, fault = _headers(lines)
+    headers = _headers(lines)
+    if headers is None:
+        start, *lines = _unfold([start, *lines])
+        headers = _headers(lines) or ({}, {})
+    first, further = headers
     if start[:8].upper() == "SIP/2.0 ":
-        return _response(start, headers, body)
-    return _request(start, headers, body, flow=flow, defect=defect or fault)
+        return _response(start, first, further, body=body)
+    if defect is None:
+        defect = _fault(lines, further)
+    return _request(start, first, further, body=body, flow=flow, defect=defect)
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:
-    data = data.lstrip(b"\r\n") if data[:1] in (b"\r", b"\n") else data
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
+    if data[:1] in (b"\r", b"\n"):
+        data = data.lstrip(b"\r\n")
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end:
         raise MalformedMessage("headers without their end")
-    if end > MAX_HEAD_BYTES:
+    if len(head) > MAX_HEAD_BYTES:
         raise MalformedMessage("headers too long")
-    return data[:end], data[end + 4 :]
+    return head, body
 
 
-def _unfold(text: str) -> str:
+def _unfold(lines: list[str]) -> list[str]:
     """Join continuation lines (section 7.3.1)."""
-    lines: list[str] = []
-    for line in text.split("\r\n"):
-        if line[:1] in (" ", "\t") and lines:
-            lines[-1] = f"{lines[-1].rstrip()} {line.strip()}"
+    unfolded = lines[:1]
+    for line in lines[1:]:
+        if line[:1] in (" ", "\t"):
+            unfolded[-1] = f"{unfolded[-1].rstrip()} {line.strip()}"
         else:
-            lines.append(line)
-    return "\r\n".join(lines)
+            unfolded.append(line)
+    return unfolded
 
 
 def _has_bare_nul(text: str) -> bool:
@@ -243,13 +286,18 @@ def _has_bare_nul(text: str) -> bool:
     return "\0" in text.replace("\\\0", "")
 
 
-def _headers(lines: list[str]) -> tuple[_Headers, Defect | None]:
+def _headers(lines: list[str]) -> tuple[dict[str, str], dict[str, list[str]]] | None:
+    """Split the lines; None where one continues the one before."""
     first: dict[str, str] = {}
     further: dict[str, list[str]] = {}
-    defect = None
+    known = _KNOWN
     for line in lines:
         name, colon, value = line.partition(":")
-        key = _KNOWN.get(name) or _canonical(name)
+        key = known.get(name)
+        if key is None:
+            if line[:1] in (" ", "\t"):
+                return None
+            key = _canonical(name)
         if not colon or not key:
             # "A UAS SHOULD ignore any malformed header fields that are not necessary for processing requests" (8.2.2).
             continue
@@ -257,11 +305,7 @@ def _headers(lines: list[str]) -> tuple[_Headers, Defect | None]:
             further.setdefault(key, []).append(value.strip())
         else:
             first[key] = value.strip()
-    if len(lines) > MAX_HEADERS:
-        defect = Defect(400, "Too many headers")
-    elif further and not _SINGLE.isdisjoint(further):
-        defect = Defect(400, "Repeated header")
-    return _Headers(first, further), defect
+    return first, further
 
 
 def _canonical(name: str) -> str:
@@ -269,71 +313,82 @@ def _canonical(name: str) -> str:
     return COMPACT.get(name, name) if _TOKEN.issuperset(name) else ""
 
 
-def _request(start: str, headers: _Headers, body: bytes, *, flow: Flow, defect: Defect | None) -> Request:
+def _fault(lines: list[str], further: dict[str, list[str]]) -> Defect | None:
+    if len(lines) > MAX_HEADERS:
+        return Defect(400, "Too many headers")
+    if further and not _SINGLE.isdisjoint(further):
+        return Defect(400, "Repeated header")
+    return None
+
+
+def _request(
+    start: str,
+    first: dict[str, str],
+    further: dict[str, list[str]],
+    *,
+    body: bytes,
+    flow: Flow,
+    defect: Defect | None,
+) -> Request:
     method, _, rest = start.partition(" ")
     uri, _, version = rest.rstrip(" ").rpartition(" ")
-    if not method or not _TOKEN.issuperset(method.lower()) or version[:4].upper() != "SIP/":
+    if (method not in _METHODS and not _is_token(method)) or version[:4].upper() != "SIP/":
         raise MalformedMessage("no request line")
-    top = headers.get("via")
+    top = first.get("via")
     if top is None:
         raise MalformedMessage("a request without Via")
     if "," in top:
         top, *later = split_list(top) or [""]
-        headers._further["via"] = [*later, *headers._further.get("via", ())]
+        further["via"] = [*later, *further.get("via", ())]
     via = parse_via(top, host=flow.host, port=flow.port)
-    headers._first["via"] = via.stamped
-    if defect is None:
-        defect = _defect(method, uri, version, headers=headers, body=body)
-        if start[-1:] == " ":
-            defect = Defect(400, "Malformed request line")
-    return Request(method, uri, headers=headers, body=_body(headers, body, defect), flow=flow, via=via, defect=defect)
+    first["via"] = via.stamped
+    defect = defect or _defect(uri, version, first, further)
+    request = Request(method, uri, first=first, further=further, body=body, flow=flow, via=via, defect=defect)
+    length = first.get("content-length")
+    if request.defect is None and start[-1:] == " ":
+        request.defect = Defect(400, "Malformed request line")
+    elif request.defect is None and not _fits(length, body):
+        request.defect = Defect(400, "Content-Length does not fit")
+    elif request.defect is None and length is not None:
+        # "if present, the bytes after it MUST be discarded" (section 18.3).
+        request.body = body[: int(length)]
+    return request
 
 
-def _defect(method: str, uri: str, version: str, *, headers: _Headers, body: bytes) -> Defect | None:
-    if version.upper() != "SIP/2.0":
+def _is_token(method: str) -> bool:
+    return method != "" and _TOKEN.issuperset(method.lower())
+
+
+def _defect(uri: str, version: str, first: dict[str, str], further: dict[str, list[str]]) -> Defect | None:
+    if version != "SIP/2.0" and version.upper() != "SIP/2.0":
         return Defect(505, "")
-    for via in headers._further.get("via", ()):
+    for via in further.get("via", ()):
         if via[:3].upper() != "SIP":
             return Defect(400, "Malformed Via")
     if not uri or " " in uri or "\t" in uri:
         return Defect(400, "Malformed Request-URI")
     for name in _NEEDED:
-        if not headers.get(name):
+        if not first.get(name):
             return Defect(400, f"Missing {name}")
-    try:
-        cseq = parse_cseq(headers.get("cseq") or "")
-        parse_name_addr(headers.get("to") or "")
-        parse_name_addr(headers.get("from") or "")
-    except MalformedMessage as error:
-        return Defect(400, f"Malformed: {error}")
-    if cseq.method != method:
-        return Defect(400, "CSeq names another method")
-    return None if _fits(headers, body) else Defect(400, "Content-Length does not fit")
+    return None
 
 
-def _fits(headers: _Headers, body: bytes) -> bool:
+def _fits(length: str | None, body: bytes) -> bool:
     """Whether all of the body is there."""
-    length = headers.get("content-length")
     return length in (None, "0") or (
         length.isascii() and length.isdigit() and len(length) <= 10 and int(length) <= len(body)
     )
 
 
-def _body(headers: _Headers, body: bytes, defect: Defect | None) -> bytes:
-    """The body that Content-Length tells: "if present, the bytes after it MUST be discarded" (section 18.3)."""
-    length = headers.get("content-length")
-    return body[: int(length)] if length is not None and defect is None else body
-
-
-def _response(start: str, headers: _Headers, body: bytes) -> Response:
+def _response(start: str, first: dict[str, str], further: dict[str, list[str]], *, body: bytes) -> Response:
     status = start[8:11]
     if not (status.isascii() and status.isdigit() and 100 <= int(status) <= 699 and start[11:12] in ("", " ")):
         raise MalformedMessage("no status line")
-    if not _fits(headers, body):
+    if not _fits(first.get("content-length"), body):
         # "If the transport packet ends before the end of the message body, … If the message is a response, it MUST be
         # discarded" (section 18.3).
         raise MalformedMessage("a response without all of its body")
-    return Response(int(status), headers)
+    return Response(int(status), first, further)
 
 
 def response(request: Request, status: int, *, to_tag: str, headers: str = "", reason: str = "") -> bytes:

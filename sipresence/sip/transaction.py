@@ -130,6 +130,7 @@ class TransactionLayer:
         self._stages = self._retransmission_stages(t1)
         self._waiting = {delay: Interval[ClientTransaction](delay) for delay in (*self._stages, T2, self._lifetime)}
         self._proceeding: Deadlines[int] = Deadlines()  # timer F of the owners whose request got a 1xx
+        self._wake_at: float | None = None
         self.retransmissions_received = 0
         self.retransmissions_sent = 0
         self.stray_responses = 0
@@ -168,6 +169,7 @@ class TransactionLayer:
         newest.answers[key] = None
         if self._swap_at is None:
             self._swap_at = now + self._lifetime
+            self._wake_by(self._swap_at)
         if not request.to_tag:
             self._refuse_merged(request, key)
         return [Deliver(request)]
@@ -209,7 +211,8 @@ class TransactionLayer:
 
     def send(self, owner: int, *, branch: str, call_id: str, transmit: Transmit, now: float) -> list[Effect]:
         """Send a request and await its answer. An older request of this owner is abandoned."""
-        self.abandon(owner)
+        if owner in self._clients:
+            self.abandon(owner)
         ends_at = now + self._lifetime
         transaction = ClientTransaction(owner, branch, call_id=call_id, transmit=transmit, ends_at=ends_at)
         self._clients[owner] = transaction
@@ -218,6 +221,7 @@ class TransactionLayer:
         # "If a reliable transport is being used, timer E is not set" (section 17.1.2.2).
         delay = self._lifetime if transmit.flow.reliable else self._stages[0]
         self._waiting[delay].add(transaction, now)
+        self._wake_by(now + delay)
         return [transmit]
 
     def abandon(self, owner: int) -> None:
@@ -248,6 +252,7 @@ class TransactionLayer:
         if response.status < 200:
             transaction.state = TransactionState.PROCEEDING
             self._proceeding.set(transaction.owner, transaction.ends_at)
+            self._wake_by(transaction.ends_at)
             return []
         self.abandon(transaction.owner)
         failed = response.status == UNAVAILABLE
@@ -271,7 +276,14 @@ class TransactionLayer:
     # Time
 
     def next_deadline(self) -> float | None:
-        """When `expire` has to be called at the latest."""
+        """When `expire` has to be called at the latest; it may turn out that it was not needed."""
+        return self._wake_at
+
+    def _wake_by(self, when: float) -> None:
+        if self._wake_at is None or when < self._wake_at:
+            self._wake_at = when
+
+    def _first_deadline(self) -> float | None:
         times = [when for interval in self._waiting.values() if (when := interval.next()) is not None]
         if self._swap_at is not None:
             times.append(self._swap_at)
@@ -290,6 +302,7 @@ class TransactionLayer:
             newest, _ = self._generations
             self._generations = (_Generation(), newest)
             self._swap_at = now + self._lifetime if newest.answers else None
+        self._wake_at = self._first_deadline()
         return effects
 
     def _next_stage(self, transaction: ClientTransaction, now: float) -> Effect:
