@@ -315,17 +315,19 @@ class PresenceService:
 
         While it waits it is paid for: a flood must not fill the queue before anybody looks at the first of it.
         """
-        if request.method != "SUBSCRIBE" or self._notifier.knows(request.to_tag):
+        if request.method != "SUBSCRIBE" or (request.to_tag and self._notifier.knows(request.to_tag)):
             self._answer(request)
         elif self._inbox.add(request):
-            self.admission.charge(request.flow.host, request.flow.port, self._clock.now())
+            if not self.admission.trusts(request.flow.host):
+                self.admission.charge(request.flow.host, request.flow.port, self._clock.now())
         else:
             self._refuse_excess(request, NEW_WORK)
 
     # SIP
 
     def _decide(self, request: Request) -> None:
-        self.admission.refund(request.flow.host, request.flow.port, self._clock.now())
+        if not self.admission.trusts(request.flow.host):
+            self.admission.refund(request.flow.host, request.flow.port, self._clock.now())
         try:
             self._answer(request)
         except Exception:

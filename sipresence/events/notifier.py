@@ -176,12 +176,13 @@ class Notifier:
             raise SipError(400, reason="Missing Contact")
         account, resource, _, user = watched
         key = DialogKey(account, resource, request.call_id, request.from_tag, event.package, event.id, user)
-        known = self._roll.get(self._local_tag(key))
+        tag = self._local_tag(key)
+        known = self._roll.get(tag)
         if known is not None:
             return self._renew(known, request, asked, initial=True, now=now)
         if not asked.expires:
             return self._fetch(request, watched, asked, event=event, key=key, now=now)
-        return self._accept(request, watched, asked, event=event, tag=self._local_tag(key), now=now)
+        return self._accept(request, watched, asked, event=event, tag=tag, now=now)
 
     def refresh(self, request: Request, *, now: float) -> list[Effect]:
         """Take a SUBSCRIBE inside a dialog: refresh it, or end it where it says Expires 0. Raises SipError."""
@@ -204,7 +205,7 @@ class Notifier:
         self._list(subscription)
         subscription.history.asked(Ask.SUBSCRIBED, now, expires=asked.expires)
         subscription.feed(Input.REFRESHED)
-        answer = granted(request, tag=tag, expires=asked.expires)
+        answer = granted(request, asked, tag=tag)
         return [Save(record, None), answer, self._notify(subscription, now)]
 
     def _fetch(
@@ -218,7 +219,7 @@ class Notifier:
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
         subscription = self._subscriptions[record.id] = Subscription(record, flow=request.flow, names=self._names)
         subscription.feed(Input.ENDED)
-        return [granted(request, tag=tag, expires=0), self._notify(subscription, now, ended=Reason.TIMEOUT)]
+        return [granted(request, asked, tag=tag), self._notify(subscription, now, ended=Reason.TIMEOUT)]
 
     def _renew(
         self, subscription: Subscription, request: Request, asked: Asked, *, initial: bool, now: float
@@ -227,7 +228,7 @@ class Notifier:
         record = renewed_record(subscription, request, asked, initial=initial, now=now)
         moved = self._roll.replace(subscription, record, request.flow, now=now)
         subscription.remote_cseq = request.cseq
-        answer = granted(request, tag=record.local_tag, expires=asked.expires)
+        answer = granted(request, asked, tag=record.local_tag)
         if not asked.expires:
             subscription.history.asked(Ask.UNSUBSCRIBED, now, expires=0)
             return [Forget(record.id), answer, *self._end(subscription, End.UNSUBSCRIBED, now=now)]

@@ -14,15 +14,13 @@ def render_head(
 ) -> bytes:
     """Render the constant header lines of a dialog's NOTIFYs, each ended by CRLF."""
     event = f"{record.event};id={record.event_id}" if record.event_id else record.event
-    lines = [
-        f"Max-Forwards: {MAX_FORWARDS}",
-        f"{names.from_}: {record.local_address};tag={record.local_tag}",
-        f"{names.to}: {record.remote_address}",
-        f"{names.call_id}: {record.call_id}",
-        f"{names.contact}: <{contact}>",
-        f"{names.event}: {event}",
-        f"{names.content_type}: {content_type}",
-    ]
-    if route:
-        lines.insert(0, f"Route: {route}")
-    return "".join(f"{line}\r\n" for line in lines).encode()
+    head = (
+        f"Max-Forwards: {MAX_FORWARDS}\r\n"
+        f"{names.from_}: {record.local_address};tag={record.local_tag}\r\n"
+        f"{names.to}: {record.remote_address}\r\n"
+        f"{names.call_id}: {record.call_id}\r\n"
+        f"{names.contact}: <{contact}>\r\n"
+        f"{names.event}: {event}\r\n"
+        f"{names.content_type}: {content_type}\r\n"
+    )
+    return (f"Route: {route}\r\n{head}" if route else head).encode()

@@ -126,11 +126,13 @@ def renewed_record(
     )  # fmt: skip
 
 
-def granted(request: Request, *, tag: str, expires: int) -> Respond:
+def granted(request: Request, asked: Asked, *, tag: str) -> Respond:
     """The 200 of a SUBSCRIBE (never 202: RFC 6665 section 8.3.1). Record-Route is copied (RFC 3261 section 12.1.1)."""
-    routes = "".join(f"Record-Route: {route}\r\n" for route in request.all("record-route"))
-    contact = request.flow.contact(secure=is_secure(request.uri, remote_target(request)))
-    headers = f"{routes}Contact: <{contact}>\r\nExpires: {expires}\r\nAllow-Events: {PACKAGE}\r\n"
+    contact = request.flow.contact(secure=is_secure(request.uri) or is_secure(asked.contact))
+    headers = f"Contact: <{contact}>\r\nExpires: {asked.expires}\r\nAllow-Events: {PACKAGE}\r\n"
+    if request.get("record-route") is not None:
+        routes = "".join(f"Record-Route: {route}\r\n" for route in request.all("record-route"))
+        headers = f"{routes}{headers}"
     return Respond(request, 200, tag, headers)
 
 

@@ -39,10 +39,11 @@ def remote_target(request: Request) -> str:
     value = request.get("contact")
     if value is None:
         return ""
-    contacts = split_list(value)
-    if not contacts:
+    if "," in value:
+        value = next(iter(split_list(value)), "")
+    if not value:
         raise MalformedMessage("an empty Contact")
-    return _reachable(contacts[0])
+    return _reachable(value)
 
 
 def route_set(request: Request) -> str:
@@ -50,6 +51,8 @@ def route_set(request: Request) -> str:
 
     Raises MalformedMessage.
     """
+    if request.get("record-route") is None:
+        return ""
     routes = [route for value in request.all("record-route") for route in split_list(value)]
     for route in routes:
         _reachable(route)
@@ -66,14 +69,14 @@ def _reachable(address: str) -> str:
     return uri
 
 
-def is_secure(*uris: str) -> bool:
-    """Whether our Contact in a dialog must be a SIPS URI, as the Request-URI or the Contact is (section 12.1.1)."""
-    return any(uri[:5].lower() == "sips:" for uri in uris)
+def is_secure(uri: str) -> bool:
+    """Whether this Request-URI or Contact makes our Contact in the dialog a SIPS URI (section 12.1.1)."""
+    return uri[:5].lower() == "sips:"
 
 
 def is_direct(request: Request) -> bool:
     """Whether the request came without a proxy between."""
-    return len(request.all("via")) == 1 and request.get("record-route") is None
+    return request.get("record-route") is None and len(request.all("via")) == 1
 
 
 def targeting(*, contact: str, routes: str, flow: Flow, direct: bool) -> Targeting:
@@ -88,6 +91,8 @@ def targeting(*, contact: str, routes: str, flow: Flow, direct: bool) -> Targeti
     if direct and uri.host != flow.host and is_private(uri.host):
         # phones.md 27: Yealink and others behind a NAT, without STUN.
         return Targeting(contact, "", Hop(flow, flow.transport))
+    if uri.host == flow.host and uri.port == flow.port and uri.scheme == "sip" and not uri.params:
+        return Targeting(contact, "", Hop(flow, "UDP", flow.host, flow.port, prefer_flow=True))  # there is none shorter
     return Targeting(contact, "", _to(contact, flow=flow, fallback=direct))
 
 

@@ -221,7 +221,7 @@ def parse_event(value: str) -> Event:
 
 def accepts(values: list[str], content_type: str) -> bool:
     """Whether Accept admits `content_type` (section 20.1). No header means the default, an empty one nothing."""
-    if not values:
+    if not values or values == [content_type]:
         return True
     main = content_type.partition("/")[0]
     best, wanted = 0, False

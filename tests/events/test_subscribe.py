@@ -19,6 +19,7 @@ from sipresence.events.subscribe import (
 )
 from sipresence.events.subscription import BLOCK, Subscription
 from sipresence.names import SubscriptionId
+from sipresence.sip.dialog import remote_target
 from sipresence.sip.headers import Event
 from sipresence.sip.message import Request
 from tests.builders import flow, parsed, subscribe
@@ -252,7 +253,7 @@ def test_the_200_of_a_subscribe() -> None:
         "Record-Route: <sip:a;lr>\r\nRecord-Route: <sip:b;lr>\r\n"
         "Contact: <sip:192.0.2.1:5060;transport=tcp>\r\nExpires: 77\r\nAllow-Events: dialog\r\n"
     )
-    assert granted(request, tag="ours", expires=77) == Respond(request, 200, "ours", headers)
+    assert granted(request, Asked(remote_target(request), "", 77), tag="ours") == Respond(request, 200, "ours", headers)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_the_200_of_a_subscribe() -> None:
 def test_our_contact_is_as_secure_as_theirs(uri: str, contact: str, ours: str) -> None:
     """RFC 3261 section 12.1.1."""
     request = parsed(subscribe(uri=uri, contact=contact), flow("TLS"))
-    assert f"Contact: <{ours}>\r\n" in granted(request, tag="ours", expires=77).headers
+    assert f"Contact: <{ours}>\r\n" in granted(request, Asked(remote_target(request), "", 77), tag="ours").headers
 
 
 @pytest.mark.parametrize(
