@@ -1,5 +1,6 @@
 """The names by which things are known, as types, so that one cannot be passed for another."""
 
+from sys import intern
 from typing import NewType
 
 AccountId = NewType("AccountId", str)
@@ -17,7 +18,7 @@ CallId = NewType("CallId", str)
 
 def resource_id(user: str, realm: str) -> ResourceId:
     """Name the resource of an unescaped `user` part in `realm`."""
-    return ResourceId(f"{user}@{realm}".lower())
+    return ResourceId(intern(f"{user}@{realm}".lower()))  # each of its subscriptions holds the name
 
 
 def extension_of(resource: ResourceId) -> str:

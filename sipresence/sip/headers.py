@@ -5,6 +5,7 @@ that matters. Fast paths come first: most values have neither quotes nor commas.
 """
 
 import re
+from sys import intern
 from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage
@@ -158,7 +159,7 @@ def _read_sent(sent: str) -> tuple[str, str]:
     protocol, _, sent_by = sent.partition(" ")
     transport = _PROTOCOLS.get(protocol)
     if transport is not None and sent_by and " " not in sent_by and "\t" not in sent_by:
-        return transport, sent_by  # as everybody writes it
+        return transport, intern(sent_by)  # as everybody writes it; a phone's transactions share it
     match = _SENT.fullmatch(sent.strip())
     if match is None:
         raise MalformedMessage("a malformed Via")
@@ -216,7 +217,7 @@ class Event(NamedTuple):
 def parse_event(value: str) -> Event:
     """Parse an Event value; further parameters (`dialog;sla`) are tolerated (phones.md 32)."""
     package, semicolon, params = value.partition(";")
-    return Event(package.strip(), (parameter(params, "id") or "") if semicolon else "")
+    return Event(intern(package.strip()), (parameter(params, "id") or "") if semicolon else "")
 
 
 def accepts(values: list[str], content_type: str) -> bool:

@@ -49,7 +49,8 @@ _SINGLE = frozenset(
     ("call-id", "content-length", "content-type", "cseq", "event", "expires", "from", "max-forwards", "to")
 )
 _NEEDED = ("from", "to", "call-id", "cseq")
-_METHODS = frozenset(("SUBSCRIBE", "PUBLISH", "REGISTER", "OPTIONS"))  # that need no look at each character
+_METHODS = {method: method for method in ("SUBSCRIBE", "PUBLISH", "REGISTER", "OPTIONS")}
+"""What need not be looked at character by character, nor be kept with every transaction."""
 _NO_ADDRESS = NameAddr("", "")
 _KNOWN = {
     # The usual spellings, looked up instead of lowered and checked: half the cost of a header line.
@@ -332,7 +333,8 @@ def _request(
 ) -> Request:
     method, _, rest = start.partition(" ")
     uri, _, version = rest.rstrip(" ").rpartition(" ")
-    if (method not in _METHODS and not _is_token(method)) or version[:4].upper() != "SIP/":
+    method = _METHODS.get(method) or _token(method)
+    if not method or version[:4].upper() != "SIP/":
         raise MalformedMessage("no request line")
     top = first.get("via")
     if top is None:
@@ -355,8 +357,9 @@ def _request(
     return request
 
 
-def _is_token(method: str) -> bool:
-    return method != "" and _TOKEN.issuperset(method.lower())
+def _token(method: str) -> str:
+    """The method, "" for what cannot be one."""
+    return method if _TOKEN.issuperset(method.lower()) else ""
 
 
 def _defect(uri: str, version: str, first: dict[str, str], further: dict[str, list[str]]) -> Defect | None:
