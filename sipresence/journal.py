@@ -1,7 +1,7 @@
 """The journal: what is logged of requests, NOTIFYs and states, each line with the names that it is about.
 
-Refusals, failed NOTIFYs and states that ended by themselves are INFO, and only a few lines a second, since thousands
-can come at once; everything decided is DEBUG, for whoever looks for one phone.
+Refusals, failed NOTIFYs, commands and states that ended by themselves are INFO, and only a few lines a second of each,
+since thousands can come at once; everything decided is DEBUG, for whoever looks for one phone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ import structlog
 
 from sipresence.events.effects import Effect, Respond, SaveState, SendNotify
 from sipresence.events.record import SubscriptionRecord
-from sipresence.names import SubscriptionId
+from sipresence.names import AccountId, ResourceId, SubscriptionId
 from sipresence.refusals import LineLimit, Refusals
 from sipresence.sip.flow import Flow
 from sipresence.sip.message import Request
@@ -36,6 +36,22 @@ class Journal:
         self._about = about
         self._find = find
         self._limit = LineLimit()
+        self._commands = LineLimit()
+
+    def commanded(
+        self,
+        command: str,
+        account: AccountId,
+        resources: Sequence[ResourceId],
+        now: float,
+        *,
+        by: str,
+        **details: str | int | None,
+    ) -> None:
+        """Somebody has asked over HTTP for lamps to be set or reset."""
+        suppressed = self._commands.suppressed(now)
+        if suppressed is not None:
+            log.info(command, account=account, resources=resources, **details, by=by, suppressed=suppressed)
 
     def refused(self, reason: str, flow: Flow, now: float, *, count: int = 1, request: Request | None = None) -> None:
         """Messages were refused, or a connection; `request` where there is one."""

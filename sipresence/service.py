@@ -227,7 +227,7 @@ class PresenceService:
         """Set lamps, all or none; returns once that is committed and delivered. `by` asks for it. Raises StoreError."""
         now = self._clock.now()
         until = None if expires is None else now + expires
-        log.info("set", account=account, resources=resources, state=str(state), expires=expires, by=by)
+        self._journal.commanded("set", account, resources, now, by=by, state=state.value, expires=expires)
         await self._change(
             [set_manually(account, name, state=state, at=now, expires_at=until, by=by) for name in resources]
         )
@@ -235,7 +235,7 @@ class PresenceService:
     async def reset(self, account: AccountId, resources: Sequence[ResourceId], *, by: str = "") -> None:
         """Forget all that is known of these resources; every subscriber is told at once. Raises StoreError."""
         now = self._clock.now()
-        log.info("reset", account=account, resources=resources, by=by)
+        self._journal.commanded("reset", account, resources, now, by=by)
         await self._change([reset(account, name, at=now, by=by) for name in resources])
 
     async def _change(self, changes: Sequence[StateChange]) -> None:

@@ -7,7 +7,7 @@ from sipresence.backends.memory import LocalBus
 from sipresence.events.resource import set_manually
 from sipresence.figures import Figures, Health, Kind, WireFigures
 from sipresence.insight import STORE_PATIENCE, Insight
-from sipresence.names import CallId, SubscriptionId
+from sipresence.names import CallId, ResourceId, SubscriptionId
 from tests.builders import options, parsed, subscribe
 from tests.fakes import NOW, ManualStore
 from tests.test_service import CONFIRMED, EARLY, LAMP, OFFICE, House, running
@@ -168,6 +168,13 @@ def test_many_that_fail_write_ten_lines(house: House) -> None:
         house.clock.advance(1)
         house.service.on_notify_answered(SubscriptionId(100), 408, None, NOW)
     assert [line["suppressed"] for line in lines] == [0] * 10 + [89]
+
+
+async def test_a_pbx_that_sets_lamps_all_day_writes_ten_lines_a_second(house: House) -> None:
+    with structlog.testing.capture_logs() as lines:
+        for number in range(100):
+            await running(house.service.reset(OFFICE, (ResourceId(f"{number}@office.example.com"),), by="pbx"))
+    assert [line["event"] for line in lines] == ["reset"] * 10
 
 
 async def test_who_sets_what_and_what_expires(house: House) -> None:

@@ -428,13 +428,14 @@ class Notifier:
     ) -> list[Effect]:
         """Take over what the store remembers, once, at start; each phone gets its NOTIFY within `spread` seconds.
 
+        Those go first whose resource has changed last: if a change was not told before the end, it was one of these.
         `numbers_passed`: how often NOTIFYs may have gone above the stored ceilings.
         """
         effects: list[Effect] = []
         for change in states:
             self.resource_changed(change, now=now)
         gap = spread / max(len(subscriptions), 1)
-        for index, stored in enumerate(subscriptions):
+        for index, stored in enumerate(sorted(subscriptions, key=self._changed_before, reverse=True)):
             # A clock that was wrong when the row was written must not make it last for ever.
             expires_at = min(stored.expires_at, now + self._limits.max_expires)
             subscription = Subscription.restored(stored._replace(expires_at=expires_at), names=self._names)
@@ -445,6 +446,9 @@ class Notifier:
             self._retries.set(stored.id, now + index * gap)
             self._last_id = max(self._last_id, stored.id)
         return effects
+
+    def _changed_before(self, stored: SubscriptionRecord) -> float:
+        return self._resources.get(stored.resource).state.changed_at
 
     def exact_numbers(self) -> list[Save]:
         """What to write at a clean stop, so that the next start goes on at exactly +1."""

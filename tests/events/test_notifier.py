@@ -520,6 +520,16 @@ def test_a_restored_phone_is_told_within_the_spread() -> None:
     assert told == [[EARLY], [EARLY], [EARLY], []]
 
 
+def test_the_restored_whose_state_changed_last_are_told_first() -> None:
+    desk = Desk()
+    lamps = [ResourceId(f"10{n}@office.example.com") for n in range(4)]
+    rows = [saved(desk.subscribe(lamp, call_id=f"{lamp}.phone")) for lamp in lamps]
+    changes = [set_manually(OFFICE, lamps[n], state=EARLY, at=NOW + at) for n, at in ((1, 1), (3, 2))]
+    desk.restart(*rows, states=changes, spread=4.0)
+    told = [notified(desk.wait(seconds)).call_id for seconds in (0, 1, 1, 1)]
+    assert told == [f"{lamps[n]}.phone" for n in (3, 1, 0, 2)]
+
+
 def test_numbers_go_on_above_the_ceilings_once_more_are_reserved(desk: Desk) -> None:
     """A crash right after the first NOTIFY must not find a ceiling below it: here the Save comes first."""
     row = saved(desk.subscribe())
