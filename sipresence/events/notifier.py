@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sipresence.deadlines import Deadlines
 from sipresence.errors import SipError
-from sipresence.events.effects import Effect, Forget, Notify, Save, SaveState, SendNotify, Write
+from sipresence.events.effects import Effect, Forget, Notify, Save, SaveState, Write
 from sipresence.events.farewell import farewell_times
 from sipresence.events.history import Asked as Ask
 from sipresence.events.pacing import Pacing
 from sipresence.events.quotas import Quotas
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import ResourceState, StateChange
-from sipresence.events.resources import Resource, Resources
+from sipresence.events.resources import Resources
 from sipresence.events.roll import Roll
 from sipresence.events.subscribe import (
     Asked,
@@ -35,10 +35,10 @@ from sipresence.events.subscription import (
     Input,
     Reason,
     Subscription,
-    SubscriptionState,
     SubscriptionView,
     stored_flow,
 )
+from sipresence.events.teller import Teller
 from sipresence.events.timeline import Chronicle, End, Timeline
 from sipresence.events.trace import trace
 from sipresence.figures import Histogram, NotifierFigures
@@ -74,11 +74,10 @@ class Notifier:
         self._failures_allowed = failures_allowed
         self._quotas = Quotas(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)
         self._roll = Roll(self._quotas, self._resources)
-        self._retries: Deadlines[SubscriptionId] = Deadlines()
+        self._teller = Teller(self._resources, Pacing(rate=0, in_flight=0) if pacing is None else pacing)
         self._farewells: Deadlines[SubscriptionId] = Deadlines()
         self._notifies: Counter[int] = Counter()  # by final status
         self._change_to_answered = Histogram()
-        self._pacing = Pacing(rate=0, in_flight=0) if pacing is None else pacing
         self._last_id = 0
 
     def configure(self, limits: Limits, *, failures_allowed: int) -> None:
@@ -152,7 +151,7 @@ class Notifier:
             state_changes=self._chronicle.changes,
             notifies=self._notifies,
             change_to_answered=self._change_to_answered,
-            paced=self._pacing.waiting,
+            paced=self._teller.waiting,
         )
 
     def pinholes(self) -> Sequence[Flow]:
@@ -206,7 +205,7 @@ class Notifier:
         subscription.history.asked(Ask.SUBSCRIBED, now, expires=asked.expires)
         subscription.feed(Input.REFRESHED)
         answer = granted(request, asked, tag=tag)
-        return [Save(record, None), answer, self._notify(subscription, now)]
+        return [Save(record, None), answer, self._teller.notify(subscription, now)]
 
     def _fetch(
         self, request: Request, watched: Watched, asked: Asked, *, event: Event, key: DialogKey, now: float
@@ -219,7 +218,7 @@ class Notifier:
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
         subscription = self._subscriptions[record.id] = Subscription(record, flow=request.flow, names=self._names)
         subscription.feed(Input.ENDED)
-        return [granted(request, asked, tag=tag), self._notify(subscription, now, ended=Reason.TIMEOUT)]
+        return [granted(request, asked, tag=tag), self._teller.notify(subscription, now, ended=Reason.TIMEOUT)]
 
     def _renew(
         self, subscription: Subscription, request: Request, asked: Asked, *, initial: bool, now: float
@@ -233,12 +232,12 @@ class Notifier:
             subscription.history.asked(Ask.UNSUBSCRIBED, now, expires=0)
             return [Forget(record.id), answer, *self._end(subscription, End.UNSUBSCRIBED, now=now)]
         subscription.history.asked(Ask.RESUBSCRIBED if initial else Ask.REFRESHED, now, expires=asked.expires)
-        self._retries.discard(record.id)
+        self._teller.forgive(record.id)
         subscription.failures = 0
         effects: list[Effect] = [Save(record, previous), answer]
         # A refresh always causes a NOTIFY (RFC 6665 section 4.2.1.2).
         if subscription.feed(Input.MOVED if moved else Input.REFRESHED) is Action.NOTIFY:
-            effects.append(self._notify(subscription, now))
+            effects.append(self._teller.notify(subscription, now))
         return effects
 
     def _end(self, subscription: Subscription, end: End, *, now: float) -> list[Effect]:
@@ -249,7 +248,7 @@ class Notifier:
             subscription.ends = Reason.DEACTIVATED
         if subscription.feed(Input.ENDED) is not Action.NOTIFY_FINAL:
             return []  # that follows the answer to the NOTIFY in flight
-        return [self._notify(subscription, now, ended=subscription.ends)]
+        return [self._teller.notify(subscription, now, ended=subscription.ends)]
 
     def deactivate(self, wanted: Callable[[SubscriptionRecord], bool], *, now: float, spread: float) -> int:
         """End these subscriptions within `spread` seconds, later where their target takes no more; return how many.
@@ -258,7 +257,7 @@ class Notifier:
         """
         leaving = [subscription for subscription in self._roll if wanted(subscription.record)]
         targets = [subscription.target for subscription in leaving]
-        times = farewell_times(targets, now=now, spread=spread, rate=self._pacing.rate)
+        times = farewell_times(targets, now=now, spread=spread, rate=self._teller.rate)
         for subscription, when in zip(leaving, times, strict=True):
             self._farewells.set(subscription.record.id, when)
         return len(leaving)
@@ -273,17 +272,17 @@ class Notifier:
         subscription = self._subscriptions.get(ident)
         if subscription is None:
             return []
-        self._release(subscription)
+        self._teller.release(subscription)
         self._note_answer(subscription, status, now, sent_at=sent_at)
         action, delay = subscription.answered(status, retry_after, failures_allowed=self._failures_allowed)
         if action is Action.NOTIFY:
-            return self._notify_in_turn(subscription, now)
+            return self._teller.notify_in_turn(subscription, now)
         if action is Action.NOTIFY_FINAL:
-            return [self._notify(subscription, now, ended=subscription.ends)]
+            return [self._teller.notify(subscription, now, ended=subscription.ends)]
         if action is Action.DROP:
             return self._drop(subscription, now)
         if action is Action.WAIT and delay is not None:
-            self._retries.set(ident, now + delay)
+            self._teller.retry(ident, now + delay)
         return []
 
     def _note_answer(self, subscription: Subscription, status: int, now: float, *, sent_at: float) -> None:
@@ -303,61 +302,6 @@ class Notifier:
         self._unlist(subscription)
         return [Forget(record.id)]
 
-    def _notify(self, subscription: Subscription, now: float, *, ended: Reason | None = None) -> SendNotify:
-        """Decide a NOTIFY that the phone waits for: it goes at once, whatever the pace; an older one is abandoned."""
-        self._release(subscription)
-        subscription.paced = target = subscription.target
-        self._pacing.go(target, now, forced=True)
-        document = self._resources.get(subscription.record.resource).document
-        return SendNotify(subscription.notify(document, now, ended=ended))
-
-    def _notify_in_turn(self, subscription: Subscription, now: float) -> list[Effect]:
-        """Decide a NOTIFY that comes of ourselves: it goes if its target takes one more now, else in its turn."""
-        if not self._may_go(subscription, now):
-            return []
-        return self._notify_and_raise(subscription, now)
-
-    def _may_go(self, subscription: Subscription, now: float) -> bool:
-        target = subscription.target
-        if self._pacing.go(target, now):
-            subscription.paced = target
-            return True
-        subscription.feed(Input.HELD)
-        self._pacing.wait(target, subscription.record.id)
-        return False
-
-    def _release(self, subscription: Subscription) -> None:
-        """Its NOTIFY is in flight no more: answered, abandoned, or never sent."""
-        if subscription.paced is not None:
-            self._pacing.done(subscription.paced)
-            subscription.paced = None
-
-    def _turns(self, now: float) -> list[Effect]:
-        """Send what waited for its turn at its target, with the newest state."""
-        effects: list[Effect] = []
-        for target, ident in self._pacing.turns(now):
-            subscription = self._subscriptions.get(ident)
-            if (
-                subscription is None
-                or subscription.state is not SubscriptionState.QUEUED
-                or subscription.target != target
-            ):
-                self._pacing.done(target)  # it ended, moved, or was told meanwhile because its phone asked
-                continue
-            subscription.paced = target
-            subscription.feed(Input.TURN)
-            effects += self._notify_and_raise(subscription, now)
-        return effects
-
-    def _notify_and_raise(self, subscription: Subscription, now: float) -> list[Effect]:
-        """The save comes after the NOTIFY, which does not wait for it; only a number not yet reserved has to."""
-        document = self._resources.get(subscription.record.resource).document
-        notify = SendNotify(subscription.notify(document, now))
-        reserved, raised = subscription.reserved, subscription.raise_ceilings()
-        if raised is None:
-            return [notify]
-        return [notify, raised] if reserved else [raised, notify]
-
     # State
 
     def change_decided(self, change: StateChange) -> None:
@@ -367,25 +311,7 @@ class Notifier:
     def resource_changed(self, change: StateChange, *, now: float) -> list[Effect]:
         """Take in a committed change of state; tell the subscribers if it alters anything visible, or is a reset."""
         resource = self._resources.merge(change)
-        return self._tell(resource, flushed=change.is_reset, now=now) if resource else []
-
-    def _tell(self, resource: Resource, *, flushed: bool, now: float) -> list[Effect]:
-        event = Input.FLUSHED if flushed else Input.CHANGED
-        document = resource.document
-        notifies: list[Effect] = []
-        saves: list[Effect] = []
-        unreserved: list[Effect] = []  # right after a restart: these wait for their saves
-        for subscription in resource.subscribers.values():
-            if subscription.feed(event) is Action.NOTIFY:
-                self._retries.discard(subscription.record.id)
-                if not self._may_go(subscription, now):
-                    continue
-                notify = SendNotify(subscription.notify(document, now))
-                (notifies if subscription.reserved else unreserved).append(notify)
-                raised = subscription.raise_ceilings()
-                if raised is not None:
-                    saves.append(raised)
-        return notifies + saves + unreserved
+        return self._teller.tell_all(resource, flushed=change.is_reset, now=now) if resource else []
 
     # Time
 
@@ -393,10 +319,9 @@ class Notifier:
         """When `expire` has to be called at the latest."""
         times = (
             self._roll.expiries.next(),
-            self._retries.next(),
+            self._teller.next_deadline(),
             self._farewells.next(),
             self._resources.next_expiry(),
-            self._pacing.next_turn(),
         )
         return min((when for when in times if when is not None), default=None)
 
@@ -407,11 +332,7 @@ class Notifier:
             effects += [Forget(ident), *self._end(self._subscriptions[ident], End.EXPIRED, now=now)]
         for ident in list(self._farewells.due(now)):
             effects += [Forget(ident), *self._end(self._subscriptions[ident], End.DEACTIVATED, now=now)]
-        for ident in list(self._retries.due(now)):
-            subscription = self._subscriptions[ident]
-            if subscription.feed(Input.RETRY) is Action.NOTIFY:
-                effects += self._notify_in_turn(subscription, now)
-        effects += self._turns(now)
+        effects += self._teller.expire(self._subscriptions, now=now)
         effects += [SaveState(change) for change in self._resources.expired(now=now)]
         return effects
 
@@ -443,7 +364,7 @@ class Notifier:
             self._list(subscription)
             if numbers_passed:
                 effects.append(subscription.leap(numbers_passed))
-            self._retries.set(stored.id, now + index * gap)
+            self._teller.retry(stored.id, now + index * gap)
             self._last_id = max(self._last_id, stored.id)
         return effects
 
@@ -471,7 +392,7 @@ class Notifier:
         if subscription is None or subscription.record is not record:
             return False  # it has ended, or a later SUBSCRIBE was accepted since, whose own commit decides
         if previous is None:
-            self._release(subscription)
+            self._teller.release(subscription)
             self._unlist(subscription)
             del self._subscriptions[record.id]
             return True
@@ -499,6 +420,6 @@ class Notifier:
         self._roll.add(subscription)
 
     def _unlist(self, subscription: Subscription) -> None:
-        self._retries.discard(subscription.record.id)
+        self._teller.forgive(subscription.record.id)
         self._farewells.discard(subscription.record.id)
         self._roll.remove(subscription)

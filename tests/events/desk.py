@@ -39,8 +39,8 @@ class Desk:
         self.notifier = self._new()
 
     def _new(self) -> Notifier:
-        pacing = Pacing(rate=self._rate, in_flight=self._window)
-        return Notifier(self._limits, failures_allowed=self._failures_allowed, local_tag=local_tag, pacing=pacing)
+        self.pacing = Pacing(rate=self._rate, in_flight=self._window)
+        return Notifier(self._limits, failures_allowed=self._failures_allowed, local_tag=local_tag, pacing=self.pacing)
 
     def subscribe(self, resource: ResourceId = LAMP, way: Flow | None = None, **fields: Unpack[Fields]) -> list[Effect]:
         """An initial SUBSCRIBE."""

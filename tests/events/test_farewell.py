@@ -75,6 +75,6 @@ def test_pacing_takes_another_rate(rate: int) -> None:
     phones = [desk.subscribed(call_id=f"key-{number}") for number in range(10)]
     assert phones
     desk.now += 2.0
-    pacing = desk.notifier._pacing
+    pacing = desk.pacing
     pacing.limit(rate=rate, in_flight=0)
     assert [pacing.go(ALICE, desk.now) for _ in range(rate + 1)] == [*[True] * rate, False]
