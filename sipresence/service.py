@@ -12,27 +12,24 @@ from ipaddress import IPv4Network, IPv6Network
 
 import structlog
 
-from sipresence.addressing import Addressing, caller, is_extension
-from sipresence.authentication import Authenticator, Subscriber
+from sipresence.addressing import Addressing, is_extension
+from sipresence.authentication import Authenticator
 from sipresence.directory import Directory
-from sipresence.errors import Excess, InvalidExtension, MalformedMessage, SipError, StoreError
-from sipresence.events.effects import Effect, Respond, SaveState, Write
+from sipresence.errors import InvalidExtension, StoreError
+from sipresence.events.effects import Effect, SaveState, Write
 from sipresence.events.notifier import Notifier
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, Lamp, StateChange, reset, set_manually
-from sipresence.events.subscribe import PACKAGE
 from sipresence.events.subscription import SubscriptionView
-from sipresence.inbox import Inbox
-from sipresence.journal import Journal, Names, names_of
 from sipresence.names import AccountId, ResourceId, SubscriptionId, realm_of, resource_id
-from sipresence.outbox import RETRY_AFTER, Outbox
+from sipresence.outbox import Outbox
 from sipresence.ports import Clock, Endpoint, Loaded, StateBus, SubscriptionStore
-from sipresence.refusals import BY_STATUS, CHALLENGED, COMMITS_LATE, DRAINING, NEW_WORK, SOURCE_RATE, SUBSCRIBER_RATE
-from sipresence.sip import uas
+from sipresence.refusals import SOURCE_RATE
 from sipresence.sip.admission import Admission, RateLimits
 from sipresence.sip.dialog import DialogKey
 from sipresence.sip.flow import Flow
 from sipresence.sip.message import Request
+from sipresence.uas_core import UasCore
 
 log = structlog.get_logger()
 
@@ -72,25 +69,31 @@ class PresenceService:
         self.node = settings.node
         self.admission = Admission(settings.rates, settings.trusted_networks)
         self._settings = settings
-        self._authenticator = authenticator
         self._addressing = Addressing(
             directory,
             local_hosts=settings.local_hosts,
             unknown_resources_allowed=settings.unknown_resources_allowed,
         )
         self._notifier = notifier
-        self._tag = tag
         self._clock = clock
-        self._inbox = Inbox(decide=self._decide, turn_end=self.on_turn_end, clock=clock)
-        self._journal = Journal(about=self._about, find=notifier.record)
+        self._uas = UasCore(
+            directory=directory,
+            addressing=self._addressing,
+            authenticator=authenticator,
+            admission=self.admission,
+            notifier=notifier,
+            tag=tag,
+            clock=clock,
+            execute=self._execute,
+            turn_end=self.on_turn_end,
+        )
+        self._journal = self._uas.journal
         self._stopped = True
-        self._turns_away_for = 0  # s, told to whoever comes with something new; 0 while all are welcome
         self._armed_at: float | None = None
         self._disarm: Callable[[], None] = lambda: None
 
     def attach(self, *, store: SubscriptionStore, bus: StateBus, endpoint: Endpoint) -> None:
         """Connect the edges that carry effects out."""
-        self._endpoint = endpoint
         self.outbox = Outbox(
             store=store,
             bus=bus,
@@ -99,6 +102,7 @@ class PresenceService:
             not_saved=self._not_saved,
             corrected=lambda notify: self._notifier.corrected(notify, now=self._clock.now()),
         )
+        self._uas.attach(outbox=self.outbox, endpoint=endpoint)
 
     def restore(self, loaded: Loaded) -> None:
         """Take over what the store remembers."""
@@ -126,7 +130,7 @@ class PresenceService:
         self._stopped = True
         self._disarm()
         async with asyncio.timeout(STOP_PATIENCE):
-            while len(self._inbox) or not self.outbox.idle:
+            while self._uas.waiting or not self.outbox.idle:
                 self.on_turn_end()
                 await asyncio.sleep(0.001)
             self.outbox.add(self._notifier.exact_numbers())
@@ -134,7 +138,7 @@ class PresenceService:
 
     def turn_away(self, retry_after: int) -> None:
         """From here on refuse with 503 whatever belongs to no living subscription: somebody else may take it."""
-        self._turns_away_for = retry_after
+        self._uas.turns_away_for = retry_after
 
     def deactivate_all(self, *, spread: float) -> int:
         """End every subscription within `spread` seconds or so, for good; return how many."""
@@ -172,7 +176,7 @@ class PresenceService:
     @property
     def serving(self) -> bool:
         """Whether the store is loaded and the listeners are open, until the stop begins."""
-        return not self._stopped and not self._turns_away_for
+        return not self._stopped and not self._uas.turns_away_for
 
     @property
     def refusals(self) -> Mapping[str, int]:
@@ -182,7 +186,7 @@ class PresenceService:
     @property
     def waiting(self) -> int:
         """How many requests wait to be decided."""
-        return len(self._inbox)
+        return self._uas.waiting
 
     # What edges may see
 
@@ -294,11 +298,11 @@ class PresenceService:
 
     def on_saturation(self) -> None:
         """This turn could not read all that had arrived."""
-        self._inbox.on_saturation()
+        self._uas.on_saturation()
 
     def on_turn_end(self) -> None:
         """A turn's reads are over."""
-        self._inbox.on_turn_end()
+        self._uas.on_turn_end()
         self.outbox.flush()
         self._arm()
 
@@ -308,158 +312,11 @@ class PresenceService:
 
     def on_excess(self, request: Request) -> None:
         """A request came over a stream whose source asks too much."""
-        self._refuse_excess(request, SOURCE_RATE)
+        self._uas.refuse_excess(request, SOURCE_RATE)
 
     def on_request(self, request: Request) -> None:
-        """Answer any SIP request but ACK, which is never answered. What begins something new waits for its turn.
-
-        While it waits it is paid for: a flood must not fill the queue before anybody looks at the first of it.
-        """
-        if request.method != "SUBSCRIBE" or (request.to_tag and self._notifier.knows(request.to_tag)):
-            self._answer(request)
-        elif self._inbox.add(request):
-            if not self.admission.trusts(request.flow.host):
-                self.admission.charge(request.flow.host, request.flow.port, self._clock.now())
-        else:
-            self._refuse_excess(request, NEW_WORK)
-
-    # SIP
-
-    def _decide(self, request: Request) -> None:
-        if not self.admission.trusts(request.flow.host):
-            self.admission.refund(request.flow.host, request.flow.port, self._clock.now())
-        try:
-            self._answer(request)
-        except Exception:
-            # A mistake of ours must cost this one message, not those that wait behind it.
-            log.exception("request failed", source=request.flow.host)
-
-    def _answer(self, request: Request) -> None:
-        stranger = not self.admission.trusts(request.flow.host)
-        try:
-            if self._turns_away_for and not self._notifier.knows(request.to_tag):
-                raise SipError(503, f"Retry-After: {self._turns_away_for}\r\n", name=DRAINING)
-            uas.refuse_method(request, ALLOWED)
-            if request.method == "OPTIONS":
-                effects = self._options(request)
-            else:
-                uas.refuse_hops(request)
-                record = self._notifier.record_of(request)
-                subscriber = self._authenticate(request, record)
-                stranger = False
-                self._authorise(request, record, subscriber)
-                effects = self._subscribe(request, user=subscriber.user if subscriber else "")
-        except Excess as error:
-            self._refuse_excess(request, error.name)
-            return
-        except SipError as error:
-            effects = self._refuse(request, error)
-        except MalformedMessage:
-            effects = self._refuse(request, SipError(400))
-        if stranger:
-            self._charge(request)
-        self._execute(effects)
-
-    def _charge(self, request: Request) -> None:
-        """A request that nobody has answered for: its source pays, and we keep nothing of it.
-
-        "If unauthenticated requests were handled statefully, then malicious floods of unauthenticated requests could
-        create massive amounts of transaction state" (RFC 3261 section 8.2.7).
-        """
-        flow = request.flow
-        self.admission.charge(flow.host, flow.port, self._clock.now())
-        self._endpoint.drop(request)
-
-    def _refuse(self, request: Request, error: SipError) -> list[Effect]:
-        self._note_refusal(request, _reason(request, error))
-        return [Respond(request, error.status, self._stateless_tag(request), error.headers)]
-
-    def _refuse_excess(self, request: Request, reason: str) -> None:
-        """Over UDP say nothing, and look at the next copy anew; over a stream, where none follows, say when to ask."""
-        self._note_refusal(request, reason)
-        self._endpoint.drop(request)
-        if request.flow.reliable and request.method != "ACK":
-            tag, headers = self._stateless_tag(request), f"Retry-After: {RETRY_AFTER}\r\n"
-            self._execute([Respond(request, 503, tag, headers)])
-
-    def _note_refusal(self, request: Request, reason: str) -> None:
-        self._journal.refused(reason, request.flow, self._clock.now(), request=request)
-
-    def _about(self, request: Request) -> Names:
-        """Whose a request seems to be, for the log: nothing in it need be true."""
-        try:
-            record = self._notifier.record_of(request)
-        except (SipError, MalformedMessage):
-            record = None
-        if record is not None:
-            return names_of(record)
-        account, resource = self._addressing.asked(request)
-        return {"call_id": request.call_id, "resource": resource or "", "account": account.id if account else ""}
-
-    def _options(self, request: Request) -> list[Effect]:
-        uas.refuse_extensions(request)
-        uas.refuse_scheme(request)
-        headers = (
-            f"Allow: {', '.join(ALLOWED)}\r\nAccept: application/dialog-info+xml\r\n"
-            f"Allow-Events: {PACKAGE}\r\nSupported: \r\n"
-        )
-        return [Respond(request, 200, self._stateless_tag(request), headers)]
-
-    def _subscribe(self, request: Request, *, user: str) -> list[Effect]:
-        """Refuse in the order 420, 416, 404, 481, 500, 489, 406, 423; else let the notifier accept."""
-        uas.refuse_extensions(request)
-        uas.refuse_scheme(request)
-        now = self._clock.now()
-        if request.to_tag:
-            return self._notifier.refresh(request, now=now)
-        if not request.from_tag:
-            raise SipError(400, reason="Missing From tag")
-        watched = self._addressing.watched(request, user=user)
-        since = self.outbox.waiting_since
-        if since is not None and now - since > MAX_COMMIT_AGE:  # what the store can do belongs to the refreshes
-            raise SipError(500, f"Retry-After: {RETRY_AFTER}\r\n", name=COMMITS_LATE)
-        return self._notifier.subscribe(request, watched, now=now)
-
-    def _authenticate(self, request: Request, record: SubscriptionRecord | None) -> Subscriber | None:
-        """Return who asks; None where he need not say. `record` is the subscription that a request is about.
-
-        Raises SipError: 401, or 403 where there is no account whose password could be asked for; Excess.
-        """
-        flow = request.flow
-        if self.admission.trusts(flow.host):
-            return None
-        account = self._addressing.asked(request)[0] if record is None else self.directory.find(record.account)
-        if account is None:
-            raise SipError(481 if request.to_tag else 403)
-        now = self._clock.now()
-        subscriber = self._authenticator.authenticate(
-            request, account, means_us=lambda uri: self._addressing.means_us(uri, flow), now=now
-        )
-        self.admission.known_good(flow.host, flow.port, now)
-        if not self.admission.allows(subscriber.account, subscriber.user, now):
-            raise Excess(SUBSCRIBER_RATE)
-        return subscriber
-
-    def _authorise(self, request: Request, record: SubscriptionRecord | None, subscriber: Subscriber | None) -> None:
-        """Refuse what this subscriber may not do. Raises SipError 403."""
-        if subscriber is None and not self.directory.has_watch_rules:
-            return
-        if record is not None:
-            # In a dialog only those credentials count that made it, and any of its account where none were needed.
-            if subscriber is not None and record.authenticated_user not in ("", subscriber.user):
-                raise SipError(403)
-            resource, account_id = record.resource, record.account
-        else:
-            account, asked = self._addressing.asked(request)
-            if account is None or asked is None:
-                return  # that is refused in its turn
-            resource, account_id = asked, account.id
-        self._authenticator.authorise(subscriber, resource, account_id, caller=caller(request))
-
-    def _stateless_tag(self, request: Request) -> str:
-        """One To tag for a request and all its retransmissions (RFC 3261 section 8.2.7)."""
-        key = DialogKey("", "", request.call_id, request.from_tag, request.via.branch, request.get("cseq") or "")
-        return self._tag(key)
+        """A request has arrived."""
+        self._uas.receive(request)
 
     # The shell's turn
 
@@ -490,10 +347,3 @@ class PresenceService:
         self._execute(effects)
         self.outbox.flush()
         self._arm()
-
-
-def _reason(request: Request, error: SipError) -> str:
-    """What a refusal is counted as. A phone without credentials, or with old ones, does nothing wrong."""
-    if error.status == 401 and (request.get("authorization") is None or "stale=true" in error.headers):
-        return CHALLENGED
-    return error.name or BY_STATUS.get(error.status, str(error.status))

@@ -523,9 +523,9 @@ def test_nobody_watches_what_another_account_owns(house: Outside) -> None:
 # What it costs
 
 
-def test_who_has_authenticated_is_counted_as_himself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_authenticated_is_counted_as_himself() -> None:
     house = Outside()
-    house.service.admission = type(house.service.admission)(RateLimits(subscriber_rate=0.1, subscriber_burst=2))
+    house.service.admission.configure(RateLimits(subscriber_rate=0.1, subscriber_burst=2), ())
     challenge = house.challenge()
     for n in (1, 2):
         assert house.ask(call_id=f"{n}", authorization=ALICE.authorization(challenge)).status == 200

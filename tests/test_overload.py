@@ -1,5 +1,6 @@
 """Overload in virtual time: refreshes before new work, quotas, a store that is behind, and what a stranger pays."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ from sipresence.events.quotas import Quotas
 from sipresence.events.subscribe import Limits
 from sipresence.inbox import SATURATED_SLICE, SLICE
 from sipresence.names import AccountId
-from sipresence.service import MAX_COMMIT_AGE, PresenceService
+from sipresence.service import PresenceService
+from sipresence.sip import uas
 from sipresence.sip.admission import RateLimits
 from sipresence.sip.flow import Flow
+from sipresence.sip.message import Request
+from sipresence.uas_core import MAX_COMMIT_AGE
 from tests.authorization import Phone, challenges
 from tests.builders import flow, options, parsed, request, subscribe
 from tests.events.desk import Desk, saved
@@ -83,14 +87,14 @@ def test_over_a_stream_it_is_told_when_to_come_back(house: House, monkeypatch: p
 
 
 def test_a_mistake_of_ours_costs_one_request(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = house.service._answer
+    refuse_method = uas.refuse_method
 
-    def fail_once(asked: Any) -> None:
+    def fail_once(asked: Request, allowed: Sequence[str]) -> None:
         if asked.call_id == "new-0":
             raise ZeroDivisionError
-        answer(asked)
+        refuse_method(asked, allowed)
 
-    monkeypatch.setattr(house.service, "_answer", fail_once)
+    monkeypatch.setattr(uas, "refuse_method", fail_once)
     assert call_ids(house.receive(subscribe(call_id="new-0"), subscribe(call_id="new-1"))) == ["new-1"]
 
 
