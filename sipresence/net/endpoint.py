@@ -31,6 +31,7 @@ from sipresence.sip.uri import split_host_port
 log = structlog.get_logger()
 
 MAX_DATAGRAM_BYTES = 1300
+TICK = 0.02  # s that a retransmission may come late
 LARGE_BYTES = 2048  # so much of a stranger's message costs a token: 16 KiB of header can take 2 ms to read
 REPEATED = 0.25  # tokens for what a phone may only repeat because we are slow: it must not be shut out for that
 STATEFUL = frozenset(("SUBSCRIBE",))
@@ -133,6 +134,9 @@ class SipEndpoint:
             self._core.on_refusal(SOURCE_RATE, flow)
         elif not flow.reliable and stun.is_stun(data):
             self._answer_stun(data, flow, now)
+        elif data.startswith(b"SIP/2.0 200 ") and (effects := self._layer.receive_success(data)) is not None:
+            self._admission.known_good(flow.host, flow.port, now)
+            self._execute(effects)
         else:
             self._receive_sip(data, flow, now, admitted=admitted)
         return admitted
@@ -242,7 +246,11 @@ class SipEndpoint:
         self._notifies_sent += 1
         if notify.changed_at:
             self._change_to_sent.observe(now - notify.changed_at)
-        self._execute(self._layer.send(notify.id, branch=branch, call_id=notify.call_id, transmit=transmit, now=now))
+        self._execute(
+            self._layer.send(
+                notify.id, branch=branch, call_id=notify.call_id, cseq=notify.cseq, transmit=transmit, now=now
+            )
+        )
         self._arm()
 
     def _around_the_mtu(self, way: Way, data: bytes, notify: Notify, *, branch: str) -> tuple[Way, bytes]:
@@ -308,8 +316,9 @@ class SipEndpoint:
         if deadline is None or (self._armed_at is not None and self._armed_at <= deadline):
             return
         self._disarm()
-        self._armed_at = deadline
-        self._disarm = self._clock.call_at(deadline, self._expire)
+        # One call for all that is due within a tick: after a fan-out every NOTIFY has a timer of its own.
+        self._armed_at = max(deadline, self._clock.now() + TICK)
+        self._disarm = self._clock.call_at(self._armed_at, self._expire)
 
     def _expire(self) -> None:
         self._armed_at = None

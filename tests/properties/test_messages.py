@@ -203,7 +203,7 @@ def test_nothing_but_the_documented_errors(data: bytes) -> None:
 def see_response(message: Response) -> None:
     layer = TransactionLayer(t1=0.5, token=lambda: "t1")
     branch = layer.branch(7)
-    layer.send(7, branch=branch, call_id="call-1@192.0.2.7", transmit=Transmit(b"", flow(), ("h", 1)), now=0.0)
+    layer.send(7, branch=branch, call_id="call-1@192.0.2.7", cseq=12, transmit=Transmit(b"", flow(), ("h", 1)), now=0.0)
     effects = layer.receive_response(message)
     assert len(effects) == (message.status >= 200 and not layer.stray_responses)
 

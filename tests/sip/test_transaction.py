@@ -29,7 +29,7 @@ class Bench:
         call_id = f"call-{owner}"
         data = request("NOTIFY", via=f"SIP/2.0/{transport} 192.0.2.1:5060;rport;branch={branch}", call_id=call_id)
         self.sent[owner] = Transmit(data, flow(transport, connection=connection), PHONE)
-        return self.layer.send(owner, branch=branch, call_id=call_id, transmit=self.sent[owner], now=self.now)
+        return self.layer.send(owner, branch=branch, call_id=call_id, cseq=1, transmit=self.sent[owner], now=self.now)
 
     def answer(self, status: int = 200, headers: str = "", *, owner: int = 7) -> list[Effect]:
         return self.layer.receive_response(self.response(status, headers, owner=owner))
@@ -208,6 +208,31 @@ def test_a_stray_response_is_dropped(bench: Bench, stray: Callable[[bytes], byte
     assert bench.layer.receive_response(parsed_response(stray(data))) == []
     assert bench.layer.stray_responses == 1
     assert bench.answer() == [Answered(7, 200, None)]  # the transaction goes on all the same
+
+
+def test_an_ordinary_success_needs_no_parsing(bench: Bench) -> None:
+    bench.send()
+    bench.now += 0.25
+    data = response_to(bench.sent[7].data).replace(b";rport", b";received=192.0.2.7;rport=5060")
+    assert bench.layer.receive_success(data) == [Answered(7, 200, None)]
+    assert bench.layer.receive_success(data) is None  # its transaction is gone
+    assert len(bench.layer) == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(row[1] for row in STRAY),
+        lambda data: data.replace(b"\r\nFrom", b"\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom"),
+    ],
+    ids=[*(row[0] for row in STRAY), "two Vias, ours first"],
+)
+def test_a_success_that_is_odd_has_to_be_parsed(bench: Bench, odd: Callable[[bytes], bytes]) -> None:
+    bench.send()
+    data = response_to(bench.sent[7].data)
+    assert odd(data) != data
+    assert bench.layer.receive_success(odd(data)) is None
+    assert bench.layer.receive_success(data) == [Answered(7, 200, None)]
 
 
 def test_owners_do_not_disturb_each_other(bench: Bench) -> None:
