@@ -5,6 +5,7 @@ that matters. Fast paths come first: most values have neither quotes nor commas.
 """
 
 import re
+from functools import lru_cache
 from sys import intern
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ MAGIC = "z9hG4bK"
 """What the branch of every RFC 3261 transaction starts with; alone it is no branch (RFC 4475 section 3.2.1)."""
 MAX_CSEQ = 2**31 - 1
 _PROTOCOLS = {f"SIP/2.0/{transport}": transport for transport in ("UDP", "TCP", "TLS", "WS", "WSS")}
+_CACHED_LENGTH = 64
 _VIA_PARAMS = frozenset(("branch", "rport", "received"))
 _SENT = re.compile(r"SIP\s*/\s*[^\s/]+\s*/\s*([^\s/]+)\s+(\S.*)", re.IGNORECASE)
 
@@ -174,18 +176,16 @@ def _host_of(sent_by: str) -> str:
     return sent_by.partition(":")[0]
 
 
-class CSeq(NamedTuple):
-    number: int
-    method: str
+def parse_cseq(value: str) -> tuple[int, str]:
+    """Return number and method of a CSeq.
 
-
-def parse_cseq(value: str) -> CSeq:
-    """Parse a CSeq; "MUST be expressible as a 32-bit unsigned integer and MUST be less than 2**31" (8.1.1.5)."""
+    "MUST be expressible as a 32-bit unsigned integer and MUST be less than 2**31" (RFC 3261 section 8.1.1.5).
+    """
     number, _, method = value.partition(" ")
     if len(number) < 10 and number.isdigit() and number.isascii():
-        return CSeq(int(number), method.strip())
+        return int(number), method.strip()
     number, _, method = value.replace("\t", " ").partition(" ")
-    return CSeq(parse_number(number, limit=MAX_CSEQ), method.strip())
+    return parse_number(number, limit=MAX_CSEQ), method.strip()
 
 
 def parse_number(value: str, *, limit: int) -> int:
@@ -216,8 +216,15 @@ class Event(NamedTuple):
 
 def parse_event(value: str) -> Event:
     """Parse an Event value; further parameters (`dialog;sla`) are tolerated (phones.md 32)."""
+    return _event_cached(value) if len(value) <= _CACHED_LENGTH else _event(value)
+
+
+def _event(value: str) -> Event:
     package, semicolon, params = value.partition(";")
     return Event(intern(package.strip()), (parameter(params, "id") or "") if semicolon else "")
+
+
+_event_cached = lru_cache(maxsize=256)(_event)  # nearly every phone writes the same
 
 
 def accepts(values: list[str], content_type: str) -> bool:

@@ -11,7 +11,6 @@ from sipresence.errors import MalformedMessage
 from sipresence.sip.flow import Flow
 from sipresence.sip.headers import (
     MAGIC,
-    CSeq,
     NameAddr,
     Via,
     parameter,
@@ -221,7 +220,8 @@ class Response(_Headers):
         return parameter(via, "branch") or ""
 
     @property
-    def cseq(self) -> CSeq:
+    def cseq(self) -> tuple[int, str]:
+        """Number and method. Raises MalformedMessage."""
         return parse_cseq(self._first.get("cseq", ""))
 
     @property

@@ -294,7 +294,7 @@ class TransactionLayer:
         if transaction is None or transaction.branch != branch or transaction.call_id != response.get("call-id"):
             return None
         try:
-            return transaction if response.cseq.method == "NOTIFY" else None
+            return transaction if response.cseq[1] == "NOTIFY" else None
         except MalformedMessage:
             return None
 

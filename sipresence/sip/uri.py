@@ -13,7 +13,8 @@ from sipresence.errors import MalformedMessage, SipError
 
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 _MAX_HOST = 253  # characters of a domain name (RFC 1035)
-_CACHED_LENGTH = 256  # longer texts are parsed each time: the cache stays bounded in bytes as well
+_CACHED = 32_768  # texts: the Contacts of so many phones come again and again
+_CACHED_LENGTH = 256  # longer ones are parsed each time: the cache stays bounded in bytes as well
 
 
 class Uri(NamedTuple):
@@ -87,7 +88,7 @@ def _parse(text: str) -> Uri:
     return Uri(scheme, user, host, port, f";{params}" if semicolon else "")
 
 
-_parse_cached = lru_cache(maxsize=8192)(_parse)
+_parse_cached = lru_cache(maxsize=_CACHED)(_parse)
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -114,7 +115,7 @@ def join_host_port(host: str, port: int) -> str:
     return f"{written}:{port}" if port else written
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_CACHED)
 def is_address(host: str) -> bool:
     """Whether `host` is an IPv4 or IPv6 literal (without brackets), as opposed to a name."""
     try:
@@ -124,7 +125,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_CACHED)
 def is_private(host: str) -> bool:
     """Whether `host` can only be reached from its own network: a private address, or a name under `.invalid`."""
     if not is_address(host):
