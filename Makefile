@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.12 python3.11 python3.13 pytho
 	$(shell $(p) -c 'import sys; print("$(p)") if sys.version_info >= (3, 11) else None' 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: run test check soak fuzz clean
+.PHONY: run test check soak fuzz bench wheel test-compiled clean
 
 run: .venv/run
 	$(BIN)/sipresence serve --config examples/office.toml
@@ -12,6 +12,8 @@ run: .venv/run
 # Two files at a time: most of the end-to-end tests wait for timers of SIP.
 test: check tools node_modules
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@if command -v cc >/dev/null; then $(MAKE) --no-print-directory test-compiled; \
+	else echo "not installed: gcc; the compiled build is not tested"; test -z "$$SIPRESENCE_REQUIRE_TOOLS"; fi
 
 check: .venv/test
 	$(BIN)/ruff check
@@ -31,14 +33,55 @@ FUZZERS := datagram stream
 fuzz: .venv/test
 	for target in $(FUZZERS); do $(BIN)/python -m fuzz $$target -max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) || exit 1; done
 
+# Every workload on both builds and on Kamailio, in turn, for about three quarters of an hour; the table at the end goes
+# into benchmarks/RESULTS.md.
+BENCH_TOOLS := gcc:cc kamailio:kamailio kamailio-presence-modules:/usr/lib/*/kamailio/modules/presence.so \
+	kamailio-sqlite-modules:/usr/lib/*/kamailio/modules/db_sqlite.so
+bench: .venv-compiled/test benchmarks/build/load
+	@missing=$$(for tool in $(BENCH_TOOLS); do command -v $${tool#*:} >/dev/null || test -e $${tool#*:} || echo $${tool%%:*}; done); \
+	test -z "$$missing" || $(MAKE) --no-print-directory debian PACKAGES="$$(echo $$missing)"
+	$(BIN)/python -m benchmarks --write
+
+benchmarks/build/load: $(wildcard benchmarks/load/*.[ch])
+	$(MAKE) --no-print-directory -C benchmarks/load
+
+# The faster build, for this machine and this Python (docs/adr/0004). It is made in a folder of its own: a compiled
+# module that stayed beside its source would hide it.
+wheel: dist/.compiled
+
+dist/.compiled: .venv/pyvenv.cfg pyproject.toml $(shell find sipresence -name '*.py' -o -name '*.sql') | compiler
+	rm -rf dist
+	source=$$(mktemp -d) && trap "rm -rf $$source" EXIT && cp -R pyproject.toml README.md sipresence $$source && \
+		HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist $$source
+	@touch $@
+
+# The tests again, over that wheel, in a folder that has all but our sources, so that what they import is what is
+# installed; tests/test_compiled.py makes sure. Of those end to end, a crash and the flows that SIPp plays are enough.
+HOUSE := .venv-compiled/house
+FURNITURE := contrib docs examples fuzz pyproject.toml sipp-scenarios tests
+OVER_BOTH := tests/sip tests/events tests/properties tests/contract tests/net tests/http tests/test_*.py \
+	tests/e2e/test_crash.py tests/e2e/test_sipp.py --deselect tests/test_docs.py
+test-compiled: .venv-compiled/test tools
+	cd $(HOUSE) && SIPRESENCE_COMPILED=1 ../bin/pytest --numprocesses 2 --dist loadfile $(OVER_BOTH)
+
+.venv-compiled/test: dist/.compiled
+	$(BIN)/python -m venv --clear .venv-compiled
+	.venv-compiled/bin/pip install --quiet "$$(echo dist/*.whl)[phone,test]"
+	mkdir $(HOUSE) && ln -s $(FURNITURE:%=../../%) $(HOUSE)
+	@touch $@
+
 # What the tests run besides Python: SIPp plays the phones, iproute2 makes the second host, Kamailio is the proxy before
-# us, faketime steps our clock, openssl makes certificates, node runs a browser's phone, promtool checks metrics. The
-# services that Debian makes of Kamailio and Prometheus are not wanted: they would take ports 5060 and 9090.
+# us, faketime steps our clock, openssl makes certificates, node runs a browser's phone, promtool checks metrics, gcc
+# compiles the faster build. The services that Debian makes of Kamailio and Prometheus are not wanted: they would take
+# ports 5060 and 9090.
+COMPILER := gcc:cc python3-dev:python3-config
 TOOLS := openssl:openssl nodejs:node npm:npm sip-tester:sipp iproute2:ip kamailio:kamailio faketime:faketime \
-	e2fsprogs:mkfs.ext4 prometheus:promtool
-.PHONY: tools
-tools:
-	@missing=$$(for tool in $(TOOLS); do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done); \
+	e2fsprogs:mkfs.ext4 prometheus:promtool $(COMPILER)
+.PHONY: tools compiler
+tools: WANTED := $(TOOLS)
+compiler: WANTED := $(COMPILER)
+tools compiler:
+	@missing=$$(for tool in $(WANTED); do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done); \
 	test -z "$$missing" || $(MAKE) --no-print-directory debian PACKAGES="$$(echo $$missing)" || exit 1; \
 	case "$$missing" in *kamailio*) systemctl --quiet disable --now kamailio 2>/dev/null || true;; esac; \
 	case "$$missing" in *prometheus*) \
@@ -71,4 +114,4 @@ debian:
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-compiled build benchmarks/build dist *.egg-info

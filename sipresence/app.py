@@ -24,6 +24,7 @@ from sipresence import logs, settings
 from sipresence.authentication import Authenticator
 from sipresence.backends.memory import LocalBus, MemoryStore
 from sipresence.backends.sqlite import SqliteStore
+from sipresence.build import build
 from sipresence.config.model import AccountConfig, Config
 from sipresence.config.values import join_host_port, split_host_port
 from sipresence.directory import Directory
@@ -238,7 +239,7 @@ def _branch_tokens() -> Callable[[], str]:
 
 def _greet(config: Config, endpoint: SipEndpoint, url: str, port: int) -> None:
     """Say in a few lines what to type into a phone, and what to try."""
-    lines = ["sipresence serves:"]
+    lines = [f"sipresence ({build()} build) serves:"]
     lines += [f"  SIP  {at.transport.lower()} {join_host_port(at.host, bound)}" for at, bound in endpoint.bound]
     lines.append(f"  API  {url.rpartition(':')[0]}:{port}/v2")
     open_to = [str(network) for network in config.sip.trusted_networks if not network.is_loopback]

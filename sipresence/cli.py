@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from sipresence.build import build
 from sipresence.errors import BackupFailed, ConfigError, SipresenceError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="sipresence", message="%(prog)s %(version)s")
+@click.version_option(package_name="sipresence", message=f"%(prog)s %(version)s ({build()})")
 def main() -> None:
     """A SIP presence server for busy lamp fields."""
 

@@ -120,8 +120,8 @@ class UasCore:
                 stranger = False
                 self._authorise(request, record, subscriber)
                 effects = self._subscribe(request, user=subscriber.user if subscriber else "")
-        except Excess as error:
-            self.refuse_excess(request, error.name)
+        except Excess as excess:
+            self.refuse_excess(request, excess.name)
             return
         except SipError as error:
             effects = self._refuse(request, error)

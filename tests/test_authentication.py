@@ -17,7 +17,6 @@ from sipresence.names import AccountId
 from sipresence.refusals import SUBSCRIBER_RATE
 from sipresence.sip.admission import RateLimits
 from sipresence.sip.digest import NONCE_LIFETIME, Algorithm, Credentials, Nonces
-from sipresence.sip.flow import Flow
 from tests.authorization import Challenge, Phone, challenges
 from tests.builders import flow, parsed, subscribe
 from tests.fakes import NOW, ManualClock
@@ -537,10 +536,10 @@ def test_who_has_authenticated_is_counted_as_himself() -> None:
     assert house.ask(call_id="4", authorization=BOB.authorization(challenge)).status == 200
 
 
-def test_a_flow_is_known_good_once_its_credentials_were_right(house: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    known: list[Flow] = []
-    monkeypatch.setattr(house.service.admission, "known_good", lambda host, port, now: known.append(house.way))
+def test_a_flow_is_known_good_once_its_credentials_were_right(house: Outside) -> None:
+    admission = house.service.admission
+    admission.charge(STRANGER.host, STRANGER.port + 1, NOW, tokens=2 * RateLimits().host_burst)
     house.login(Phone(password="wrong"))
-    assert known == []
+    assert not admission.admits(STRANGER.host, STRANGER.port, NOW)
     house.login(ALICE, cseq=3)
-    assert known == [STRANGER]
+    assert admission.admits(STRANGER.host, STRANGER.port, NOW), "what its neighbours do is no fault of this phone"

@@ -13,7 +13,7 @@ from sipresence.config.model import Config, StoreConfig
 from sipresence.config.values import split_host_port, split_listen_url
 from sipresence.errors import ConfigError
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "office.toml"
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "office.toml"
 ID = "0123456789abcdef0123456789abcdef"
 ID_2 = "f" * 32
 ACCOUNT = f"""

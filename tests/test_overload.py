@@ -1,23 +1,21 @@
 """Overload in virtual time: refreshes before new work, quotas, a store that is behind, and what a stranger pays."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import structlog.testing
 
 from sipresence import inbox
+from sipresence.directory import Directory
 from sipresence.errors import SipError
 from sipresence.events.effects import Notify, Respond
 from sipresence.events.quotas import Quotas
 from sipresence.events.subscribe import Limits
 from sipresence.inbox import SATURATED_SLICE, SLICE
-from sipresence.names import AccountId
+from sipresence.names import AccountId, ResourceId
 from sipresence.service import PresenceService
-from sipresence.sip import uas
 from sipresence.sip.admission import RateLimits
 from sipresence.sip.flow import Flow
-from sipresence.sip.message import Request
 from sipresence.uas_core import MAX_COMMIT_AGE
 from tests.authorization import Phone, challenges
 from tests.builders import flow, options, parsed, request, subscribe
@@ -86,16 +84,16 @@ def test_over_a_stream_it_is_told_when_to_come_back(house: House, monkeypatch: p
     assert (answer.status, answer.headers) == (503, "Retry-After: 5\r\n")
 
 
-def test_a_mistake_of_ours_costs_one_request(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse_method = uas.refuse_method
-
-    def fail_once(asked: Request, allowed: Sequence[str]) -> None:
-        if asked.call_id == "new-0":
+def test_a_mistake_of_ours_costs_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def knows(_: Directory, resource: ResourceId) -> bool:
+        if resource.startswith("102@"):
             raise ZeroDivisionError
-        refuse_method(asked, allowed)
+        return True
 
-    monkeypatch.setattr(uas, "refuse_method", fail_once)
-    assert call_ids(house.receive(subscribe(call_id="new-0"), subscribe(call_id="new-1"))) == ["new-1"]
+    monkeypatch.setattr(Directory, "knows", knows)
+    house = House(unknown_resources_allowed=False)
+    sent = house.receive(subscribe(call_id="new-0", uri="sip:102@office.example.com"), subscribe(call_id="new-1"))
+    assert call_ids(sent) == ["new-1"]
 
 
 # The store is behind

@@ -1,14 +1,17 @@
 """The durable store: one SQLite file, read once at start, then only written.
 
     loop ── submit ──> queue ──> writer thread: one transaction per batch ── done ──> loop
-                                      └─ every CHECKPOINT_ROWS ──> checkpointer thread
+                                      └─ every CHECKPOINT_ROWS, and at a failure ──> checkpointer thread
 
 The file is in WAL mode: a commit appends to the log and survives kill -9; with `synchronous=full` it is synced as well
 and survives a power cut. Moving the log into the database (a checkpoint) inside a commit would stall it for tens of
 milliseconds, so automatic checkpoints are off and a second connection makes them beside the writer. Once all of the
 log is moved, SQLite starts it anew; where so much is written that this never happens, the writer makes a pause for it.
+On a full disk a log that starts anew is all the room there is, so a commit that failed asks for a checkpoint, too.
 
 A lock file, PATH.lock, keeps a second server away while the store is open: SQLite's own locks last a transaction only.
+Another program that holds one of those is waited for, but not twice: what gathered while a batch waited in vain is
+refused soon after it.
 
 The threads share the interpreter with the loop and get their turn only if `sys.setswitchinterval` is shorter than a
 turn of the loop: the application sets it. With the default of 5 ms a busy loop can keep a commit waiting for seconds.
@@ -24,7 +27,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
@@ -36,6 +39,7 @@ from typing import Literal, TypeAlias
 
 import structlog
 
+from sipresence.backends.failure_mark import FailureMark
 from sipresence.errors import StoreError, StoreUnusable
 from sipresence.events.effects import Forget, Save, Write
 from sipresence.events.record import SubscriptionRecord
@@ -45,6 +49,7 @@ from sipresence.ports import Loaded
 
 APPLICATION_ID = 0x5349504E  # "SIPN", set by the first migration: tells our files from other programs'
 BUSY_TIMEOUT = 2.0  # s to wait for another program that holds the database (a backup, an admin's shell)
+BUSY_TIMEOUT_AGAIN = 0.1  # s, after a batch that failed
 CHECKPOINT_ROWS = 2000  # written between two checkpoints: 2 to 8 MB of log
 MOST_ROWS = 256  # in one statement, which then has 256 * 29 of the 32,766 parameters that SQLite allows
 LONG_LOG_PAGES = 8192  # a log of 32 MB that was not moved to its end beside the writer: the writer moves the rest
@@ -88,7 +93,7 @@ class SqliteStore:
     def _open(self, loop: asyncio.AbstractEventLoop) -> Loaded:
         try:
             with ExitStack() as opened:
-                mark = _FailureMark(_lock(self._path, opened))
+                mark = FailureMark(_lock(self._path, opened), self._path)
                 self._path.touch(0o600)  # SQLite gives the log the mode of the database
                 db = opened.enter_context(closing(_connect(self._path)))
                 _migrate(db)
@@ -97,42 +102,13 @@ class SqliteStore:
                 second = opened.enter_context(closing(_connect(self._path)))
                 checkpointer = _Checkpointer(second)
                 opened.callback(checkpointer.stop)
-                self._writer = _Writer(db, loop, checkpointer, mark)
+                self._writer = _Writer(db, loop, path=self._path, checkpointer=checkpointer, mark=mark)
                 opened.callback(self._writer.stop)
                 self._opened = opened.pop_all()
         except (StoreUnusable, OSError, sqlite3.Error, KeyError, TypeError, ValueError) as error:
             # The last three: a row that we did not write.
             raise StoreUnusable(f"{self._path}: {_reason(error, self._path)}") from error
         return loaded
-
-
-class _FailureMark:
-    """How many processes in a row may have gone above the stored ceilings, in the one byte of the lock file.
-
-    A process marks its first failed commit, for the next one, which then leaps. What is committed after a failure says
-    nothing of the numbers of those that are not in it, so that process leaves the mark where it is; one that finds it
-    counts itself in, and takes it away with its first commit, which holds every leap. The byte is there already, so
-    writing it over needs no room on a full disk.
-    """
-
-    def __init__(self, lock: int) -> None:
-        self._lock = lock
-        self._failed = False  # in this process
-        self.passed = int.from_bytes(os.pread(lock, 1, 0))
-        self._marked = min(self.passed + 1, 255) if self.passed else 0
-        os.pwrite(lock, bytes((self._marked,)), 0)
-
-    def committed(self, *, failed: bool) -> None:
-        """Take note of what became of a batch."""
-        self._failed |= failed
-        mark = max(self._marked, 1) if self._failed else 0
-        if mark == self._marked:
-            return
-        self._marked = mark
-        try:
-            os.pwrite(self._lock, bytes((mark,)), 0)
-        except OSError as error:  # a file system that was made read-only: then no process starts before it is mended
-            _log.warning("failure not marked", error=str(error))
 
 
 class _Checkpointer:
@@ -149,8 +125,9 @@ class _Checkpointer:
         self._thread.start()
 
     def checkpoint(self) -> None:
-        """Ask for a checkpoint."""
-        self._queue.put(True)
+        """Ask for a checkpoint; one that is asked for and not begun is enough."""
+        if self._queue.empty():
+            self._queue.put(True)
 
     def stop(self) -> None:
         """Wait for the end of the thread. SQLite makes the last checkpoint when the last connection is closed."""
@@ -158,20 +135,35 @@ class _Checkpointer:
         self._thread.join()
 
     def _run(self) -> None:
+        failing = False
         while self._queue.get():
-            self.behind = _checkpoint(self._db) > LONG_LOG_PAGES
+            try:
+                self.behind = _checkpoint(self._db) > LONG_LOG_PAGES
+                failing = False
+            except sqlite3.Error as error:  # nothing is lost, the log only grows: the next one tries again
+                if not failing:  # it may go on like this at each commit
+                    _log.warning("checkpoint failed", error=str(error))
+                failing = True
 
 
 class _Writer:
     """The only thread that writes: a transaction per batch, each answered on the loop, in the order of submission."""
 
     def __init__(
-        self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop, checkpointer: _Checkpointer, mark: "_FailureMark"
+        self,
+        db: sqlite3.Connection,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        path: Path,
+        checkpointer: _Checkpointer,
+        mark: FailureMark,
     ) -> None:
-        self._mark = mark
         self._db = db
         self._loop = loop
+        self._path = path
         self._checkpointer = checkpointer
+        self._mark = mark
+        self._patience = BUSY_TIMEOUT
         self._queue: SimpleQueue[tuple[Sequence[Write], Done] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -189,13 +181,16 @@ class _Writer:
         while (job := self._queue.get()) is not None:
             writes, done = job
             error = self._commit(writes)
-            self._mark.committed(failed=error is not None)
+            failed = error is not None
+            self._mark.committed(failed=failed)
             self._loop.call_soon_threadsafe(done, error)
+            self._be_patient(BUSY_TIMEOUT_AGAIN if failed else BUSY_TIMEOUT)
             rows += len(writes)
             if self._checkpointer.behind:
                 self._checkpointer.behind = False
-                _checkpoint(self._db)
-            elif rows >= CHECKPOINT_ROWS:
+                with suppress(sqlite3.Error):  # the checkpointer meets it, too
+                    _checkpoint(self._db)
+            elif failed or rows >= CHECKPOINT_ROWS:
                 rows = 0
                 self._checkpointer.checkpoint()
 
@@ -207,8 +202,14 @@ class _Writer:
                     for rows in _chunks([parameters for _, parameters in group]):
                         self._db.execute(_for_rows(statement, len(rows)), tuple(chain.from_iterable(rows)))
         except Exception as error:  # not only sqlite3.Error: no value, however odd, may end the thread
-            return StoreError(str(error))
+            return StoreError(f"{self._path}: {error}")
         return None
+
+    def _be_patient(self, patience: float) -> None:
+        """Wait so long from now on for another program that holds the database."""
+        if patience != self._patience:
+            self._patience = patience
+            self._db.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
 
 
 def _named_statements(text: str) -> dict[str, str]:
@@ -322,11 +323,7 @@ def _use_log(db: sqlite3.Connection, synchronous: str) -> None:
 
 def _checkpoint(db: sqlite3.Connection) -> int:
     """Move the log into the database as far as nobody is in the way; return the pages in the log."""
-    try:
-        _, log_pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    except sqlite3.Error as error:  # nothing is lost, the log only grows: the next one tries again
-        _log.warning("checkpoint failed", error=str(error))
-        return 0
+    _, log_pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return int(log_pages)
 
 

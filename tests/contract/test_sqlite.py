@@ -1,23 +1,27 @@
 """What only a file has: a schema, a lock, a log, bad neighbours and a life after kill -9."""
 
 import asyncio
+import errno
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sipresence.backends import sqlite
+from sipresence.backends import failure_mark, sqlite
+from sipresence.backends.failure_mark import FailureMark
 from sipresence.backends.memory import MemoryStore
 from sipresence.backends.sqlite import SqliteStore
 from sipresence.errors import StoreError, StoreUnusable
@@ -278,10 +282,33 @@ async def test_a_lock_at_run_time_fails_one_batch(path: Path, monkeypatch: pytes
     await store.load()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert isinstance(await commit(store, save(record(1))), StoreError)
+        error = await commit(store, save(record(1)))
+        assert isinstance(error, StoreError)
+        assert str(error) == f"{path}: database is locked"
     assert await commit(store, save(record(2))) is None
     await store.close()
     assert (await load_once(path)).subscriptions == [record(2)]
+
+
+async def test_what_gathers_behind_a_lock_does_not_wait_as_long_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, connections: list[sqlite3.Connection]
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.5)
+    store = make(path)
+    await store.load()
+    waits = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for id in (1, 2, 3):
+            begun = time.monotonic()
+            assert isinstance(await commit(store, save(record(id))), StoreError)
+            waits.append(time.monotonic() - begun)
+    assert waits[0] >= 0.5
+    assert max(waits[1:]) < 0.4
+    for id in (4, 5):
+        assert await commit(store, save(record(id))) is None
+    assert connections[0].execute("PRAGMA busy_timeout").fetchone() == (500,), "patient again"
+    await store.close()
 
 
 async def test_a_full_disk_fails_until_there_is_room(path: Path, connections: list[sqlite3.Connection]) -> None:
@@ -331,6 +358,188 @@ async def test_what_is_committed_after_a_failure_takes_no_word_back(
     assert await commit(store, save(record(2))) is None
     await store.close()
     assert (await load_once(path)).numbers_passed
+
+
+# Where that word is left
+
+
+@contextmanager
+def opened_lock(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[int]:
+    lock = os.open(f"{path}.lock", flags, 0o600)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def passed(path: Path) -> int:
+    """What a process that starts, and is killed at once, finds said of those before it."""
+    with opened_lock(path) as lock:
+        return FailureMark(lock, path).passed
+
+
+def fail_on_read_only(path: Path) -> None:
+    """A process whose first commit fails, after the lock file has become one that can only be read."""
+    with opened_lock(path) as lock, opened_lock(path, os.O_RDONLY) as read_only:
+        mark = FailureMark(lock, path)
+        os.dup2(read_only, lock)
+        mark.committed(failed=True)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place that takes a note."""
+    runtime, none = tmp_path / "runtime", tmp_path / "none" / "none"
+    runtime.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{runtime}:{none}")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(failure_mark, "RUNTIME_DIRECTORY", none)
+    monkeypatch.setattr(tempfile, "tempdir", str(none))
+    return runtime
+
+
+@pytest.fixture
+def note(path: Path, runtime: Path) -> Path:
+    """Where the note on this database is, once one is left."""
+    fail_on_read_only(path)
+    (note,) = runtime.iterdir()
+    note.unlink()
+    return note
+
+
+def test_where_the_byte_cannot_be_written_a_note_tells_the_next_process(path: Path, runtime: Path) -> None:
+    fail_on_read_only(path)
+    (note,) = runtime.iterdir()
+    assert stat.S_IMODE(note.stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
+    assert passed(path) == 1
+    assert list(runtime.iterdir()) == [], "carried over into the byte"
+    assert passed(path) == 2
+
+
+def test_whichever_link_leads_to_the_database_the_note_is_one(path: Path, note: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    fail_on_read_only(link)
+    assert note.exists()
+
+
+def test_a_byte_that_does_not_reach_the_disk_is_not_enough(
+    path: Path, note: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with opened_lock(path) as lock:
+        mark = FailureMark(lock, path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            mark.committed(failed=True)
+    assert note.exists()
+    assert passed(path) == 1
+
+
+def test_a_process_that_goes_well_leaves_no_note(path: Path, runtime: Path) -> None:
+    with opened_lock(path) as lock:
+        FailureMark(lock, path).committed(failed=False)
+    assert list(runtime.iterdir()) == []
+    assert passed(path) == 0
+
+
+def test_the_byte_has_counted_more_than_a_note(path: Path, note: Path) -> None:
+    note.touch()
+    Path(f"{path}.lock").write_bytes(b"\3")
+    assert passed(path) == 3
+    assert not note.exists()
+    assert passed(path) == 4
+
+
+def test_a_note_stays_until_the_byte_is_written(path: Path, note: Path) -> None:
+    note.touch()
+    with opened_lock(path, os.O_RDONLY) as lock, pytest.raises(OSError, match="Bad file descriptor"):
+        FailureMark(lock, path)
+    assert note.exists()
+
+
+def be_anothers(place: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file away")
+    place.touch()
+    os.chown(place, 65534, 65534)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        pytest.param(lambda place: place.symlink_to(place.with_name("new")), id="link to nothing"),
+        pytest.param(lambda place: place.symlink_to(__file__), id="link to a file of ours"),
+        pytest.param(Path.mkdir, id="folder"),
+        pytest.param(os.mkfifo, id="pipe"),
+        pytest.param(be_anothers, id="another's file"),
+    ],
+)
+def test_what_a_stranger_has_planted_says_nothing(
+    path: Path, note: Path, tmp_path: Path, plant: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(note)
+    planted = note.lstat()
+    assert passed(path) == 0
+    with structlog.testing.capture_logs() as lines:
+        fail_on_read_only(path)
+    assert [line["log_level"] for line in lines] == ["error"]
+    assert passed(path) == 0
+    assert (note.lstat().st_ino, note.lstat().st_mtime) == (planted.st_ino, planted.st_mtime)
+    assert list(note.parent.iterdir()) == [note], "a link is not followed"
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    fail_on_read_only(path)
+    assert (tmp_path / note.name).exists(), "the next place takes it"
+    assert passed(path) == 1
+
+
+def test_the_places_for_a_note(path: Path, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one is for want of a better."""
+    session, ours, everybodys = (tmp_path / name for name in ("session", "ours", "everybody's"))
+    session.mkdir()
+    everybodys.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    monkeypatch.setattr(failure_mark, "RUNTIME_DIRECTORY", ours)
+    monkeypatch.setattr(tempfile, "tempdir", str(everybodys))
+    places = [runtime, session, ours, everybodys]
+    for place in places:
+        fail_on_read_only(path)
+        assert [folder for folder in places if folder.is_dir() and any(folder.iterdir())] == [place]
+        assert passed(path) == 1
+        os.truncate(f"{path}.lock", 0)
+        shutil.rmtree(place)
+        place.touch()  # no folder any more
+
+
+# The log
+
+
+async def test_a_failed_commit_asks_for_a_checkpoint(path: Path, connections: list[sqlite3.Connection]) -> None:
+    """On a full disk a log that starts anew is the only room."""
+    store = make(path)
+    await store.load()
+    asked: list[str] = []
+    connections[1].set_trace_callback(asked.append)
+    assert await commit(store, save(record(1))) is None
+    assert isinstance(await commit(store, save(record(2, contact=None))), StoreError)
+    await store.close()
+    assert asked == ["PRAGMA wal_checkpoint(PASSIVE)"]
+
+
+async def test_checkpoints_that_fail_one_after_another_are_logged_once(
+    path: Path, connections: list[sqlite3.Connection]
+) -> None:
+    store = make(path)
+    await store.load()
+    connections[1].close()
+    with structlog.testing.capture_logs() as lines:
+        for id in range(20):
+            assert isinstance(await commit(store, save(record(id, contact=None))), StoreError)
+        await store.close()
+    assert [line["event"] for line in lines] == ["checkpoint failed"]
 
 
 async def test_the_log_does_not_grow_without_end(store: SqliteStore, path: Path) -> None:

@@ -6,6 +6,7 @@ test that needs one is skipped where that cannot be done.
 
 import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,13 +43,23 @@ class Trouble(Protocol):
 
 
 class FullDisk:
-    """A tmpfs of half a megabyte, which a ballast file fills."""
+    """A tmpfs of half a megabyte, which a ballast file fills.
+
+    What the database has already it can write over, and its log as well once all of that is moved into the database.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ballast = folder / "ballast"
 
     def fail(self) -> None:
+        """Take the room of the log as well."""
+        with contextlib.closing(sqlite3.connect(self.folder / "presence.db")) as db:
+            assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, "the database is in use"
+        self.fill()
+
+    def fill(self) -> None:
+        """Take what room is left."""
         with self._ballast.open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(BLOCK)
