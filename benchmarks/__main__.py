@@ -6,6 +6,7 @@ python -m benchmarks --only storm --rounds 1 --subscriptions 20000 --servers mem
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.servers import Contender, Kamailio, Sipresence
-from benchmarks.table import comparison, everything
+from benchmarks.table import Results, comparison, everything
 from benchmarks.workloads import WORKLOADS, Figures, Scale
 
 FOLDER = Path(__file__).parent
@@ -51,42 +52,44 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     scale = Scale(subscriptions=asked.subscriptions, seconds=asked.seconds)
     results: dict[tuple[str, str], list[Figures]] = defaultdict(list)
-    for number in range(asked.rounds):
+    for number in range(1, asked.rounds + 1):
         for workload in asked.only.split(","):
             for server in asked.servers.split(","):
                 if server == "kamailio-durable" and workload != "storm":
                     continue  # nothing else is compared with it
-                measured = _scale(scale, server)
                 with known[server]() as contender:
-                    figures = WORKLOADS[workload](contender, measured)
+                    figures = WORKLOADS[workload](contender, _scale(scale, server))
                 results[workload, server].append(figures)
                 shown = {name: round(value, 2) for name, value in figures.items()}
-                print(f"round {number + 1} {workload} {server} {json.dumps(shown)}", flush=True)
-    variants = {"pure": ("sqlite", "memory"), "compiled": ("compiled-sqlite", "compiled-memory")}
-    shown_variants = {name: pair for name, pair in variants.items() if any((w, pair[1]) in results for w in WORKLOADS)}
-    tables = f"{comparison(results, shown_variants)}\n"
-    print(f"\n{tables}")
-    if asked.write:
-        (FOLDER / "RESULTS.md").write_text(_page(tables, everything(results), asked))
+                print(f"round {number} {workload} {server} {json.dumps(shown)}", flush=True)
+        if asked.write:  # after each round: the next takes a quarter of an hour
+            (FOLDER / "RESULTS.md").write_text(_page(results, rounds=number))
+    print(f"\n{_ratios(results)}")
     return 0
+
+
+def _ratios(results: Results) -> str:
+    variants = {"pure": ("sqlite", "memory"), "compiled": ("compiled-sqlite", "compiled-memory")}
+    measured = {server for _, server in results}
+    return comparison(results, {name: pair for name, pair in variants.items() if measured.intersection(pair)})
 
 
 def _scale(scale: Scale, server: str) -> Scale:
     if server != "kamailio-durable":
         return scale
-    return Scale(subscriptions=min(DURABLE_SUBSCRIPTIONS, scale.subscriptions), seconds=scale.seconds)
+    return Scale(subscriptions=min(DURABLE_SUBSCRIPTIONS, scale.subscriptions), seconds=scale.seconds, later=0)
 
 
-def _page(tables: str, details: str, asked: argparse.Namespace) -> str:
+def _page(results: Results, *, rounds: int) -> str:
     cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
     kamailio = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
     introduction = (FOLDER / "introduction.md").read_text()
     return (
         f"{introduction}\n## Measured {datetime.now(UTC):%Y-%m-%d}\n\n"
-        f"{cpu.partition(':')[2].strip()}, {platform.system()} {platform.release()}, "
+        f"{cpu.partition(':')[2].strip()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, "
-        f"{kamailio.partition('(')[0].removeprefix('version: ').strip()}; {asked.rounds} rounds, medians.\n\n"
-        f"{tables}\n## Every figure\n\n{details}\n"
+        f"{kamailio.partition('(')[0].removeprefix('version: ').strip()}; medians of {rounds} rounds.\n\n"
+        f"{_ratios(results)}\n\n## Every figure\n\n{everything(results)}\n"
     )
 
 

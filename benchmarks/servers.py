@@ -64,6 +64,11 @@ class Contender(ABC):
         self._folder.cleanup()
 
     @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    @property
     def cpu(self) -> float:
         """Seconds of CPU that it has used."""
         return cpu_seconds(self._process.pid)

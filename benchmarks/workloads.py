@@ -21,15 +21,20 @@ KEYS = 10
 PAUSE_MS = 1100  # between two changes: a phone takes ten NOTIFYs a second
 CHANGES_PER_S = 500
 IDLE_S = 10
+MOST_LISTED = 100_000  # subscriptions; a list of a million is a gigabyte
 
 
 class Scale:
-    """How large the workloads are; `subscriptions` of the storms, `seconds` of the steady state."""
+    """How large the workloads are: `subscriptions` of the storms, `seconds` of the steady state, how often the lamp of
+    a fan-out `changes`, and how many seconds `later` memory is looked at again, when the transactions are over."""
 
-    def __init__(self, *, subscriptions: int = 100_000, seconds: int = 20, changes: int = 10) -> None:
+    def __init__(
+        self, *, subscriptions: int = 100_000, seconds: int = 20, changes: int = 10, later: int = LATER_S
+    ) -> None:
         self.subscriptions = subscriptions
         self.seconds = seconds
         self.changes = changes
+        self.later = later
 
 
 def storm(server: Contender, scale: Scale) -> Figures:
@@ -39,10 +44,10 @@ def storm(server: Contender, scale: Scale) -> Figures:
     with Load(server, phones=phones, keys=KEYS, resources=phones) as load:
         subscribed = load.perform("subscribe", WINDOW)
         full = (server.memory - before) / scale.subscriptions
-        load.perform("idle", LATER_S)
+        load.perform("idle", scale.later)
         later = (server.memory - before) / scale.subscriptions
         refreshed = load.perform("subscribe", WINDOW)
-        listed = _listed(server) if server.has_http else {}
+        listed = _listed(server) if server.has_http and scale.subscriptions <= MOST_LISTED else {}
         load.perform("unsubscribe", WINDOW)
     return {
         "subscribe_cpu_us": _each(subscribed),
