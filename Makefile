@@ -28,8 +28,9 @@ SOAKS := tests/e2e/test_soak.py tests/e2e/test_crash_harness.py tests/e2e/test_r
 soak: .venv/test
 	SIPRESENCE_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -s $(SOAKS)
 
-# Inputs guided by coverage against the datagram path and the stream framer, for SECONDS in all; what breaks one stays.
-FUZZERS := datagram stream
+# Inputs guided by coverage against the datagram path, the stream framer and published bodies, for SECONDS in all; what
+# breaks one stays.
+FUZZERS := datagram stream body
 fuzz: .venv/test
 	for target in $(FUZZERS); do $(BIN)/python -m fuzz $$target -max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) || exit 1; done
 

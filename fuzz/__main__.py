@@ -22,7 +22,7 @@ def main() -> None:
     learned, given = (KEPT / folder for folder in (name, f"{name}-seeds"))
     for folder in (learned, given):
         folder.mkdir(parents=True, exist_ok=True)
-    for seed, data in {"datagram": seeds.datagrams, "stream": seeds.streams}[name]():
+    for seed, data in {"datagram": seeds.datagrams, "stream": seeds.streams, "body": seeds.bodies}[name]():
         (given / seed).write_bytes(data)
     atheris.Setup(
         [

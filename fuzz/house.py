@@ -23,8 +23,11 @@ from sipresence.directory import Account, Device, Directory
 from sipresence.errors import StoreError
 from sipresence.events.effects import SaveState, Write
 from sipresence.events.notifier import Notifier
+from sipresence.events.publication import PublicationCompositor
 from sipresence.events.resource import DialogState, StateChange, reset, set_manually
+from sipresence.events.resources import Resources
 from sipresence.events.subscribe import Limits
+from sipresence.events.timeline import Chronicle
 from sipresence.names import AccountId, ResourceId
 from sipresence.net.endpoint import SipEndpoint
 from sipresence.net.nameserver import Reply
@@ -141,7 +144,8 @@ class House:
         self.wire = Wire(self.clock)
         self._phone = Phone()
         self._flow = flow(host=TRUSTED)
-        self.notifier = Notifier(Limits(), failures_allowed=4, local_tag=_local_tag)
+        resources, names = Resources(Chronicle()), itertools.count(1)
+        self.notifier = Notifier(Limits(), failures_allowed=4, local_tag=_local_tag, resources=resources)
         settings = ServiceSettings(node="fuzz", trusted_networks=(ip_network("192.0.2.0/24"),))
         directory = Directory([_office()])
         self.service = PresenceService(
@@ -149,6 +153,7 @@ class House:
             directory=directory,
             authenticator=Authenticator(directory, Nonces(bytes(32), since=self.clock.now())),
             notifier=self.notifier,
+            compositor=PublicationCompositor(resources, token=lambda: f"p{next(names)}"),
             tag=_local_tag,
             clock=self.clock,
         )

@@ -1,4 +1,5 @@
-"""What the fuzzers start from: the messages of RFC 4475, and scripts in which a phone does all that phones do."""
+"""What the fuzzers start from: the messages of RFC 4475, scripts in which a phone does all that phones do, and what
+publishers publish."""
 
 import struct
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 from fuzz.house import SEPARATOR
 from tests.builders import options, request, subscribe
 
-TORTURE = Path(__file__).parents[1] / "tests" / "data" / "torture"
+DATA = Path(__file__).parents[1] / "tests" / "data"
 STUN = struct.pack("!HHI12s", 1, 0, 0x2112A442, b"transaction!")
 AUTHORIZED = [("Authorization", "$AUTH")]
 REFRESH = subscribe(cseq=2, to_tag="$TAG")
@@ -49,6 +50,17 @@ def streams() -> Iterator[tuple[str, bytes]]:
     yield "folded", options(headers={"Content-Length": "\r\n 4"}) + b"1234"
 
 
+def bodies() -> Iterator[tuple[str, bytes]]:
+    """Names and bodies: of captured PUBLISHes, and one with all that a document may hold."""
+    for path in sorted((DATA / "publishers").glob("*.sip")):
+        yield path.stem, path.read_bytes().partition(b"\n\n")[2]
+    hold = '<param pname="+sip.rendering" pval="no"/>'
+    local = f'<local><identity display="A">sip:a@b</identity><target uri="sip:a@b">{hold}</target></local>'
+    dialogs = f'<dialog id="a"><state>early</state>{local}</dialog><dialog><state>terminated</state></dialog>'
+    yield "hold", f'<dialog-info state="partial">{dialogs}</dialog-info>'.encode()
+    yield "entities", b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><dialog-info>&e;</dialog-info>'
+
+
 def _torture() -> Iterator[tuple[str, bytes]]:
-    for path in sorted(TORTURE.glob("*.dat")):
+    for path in sorted((DATA / "torture").glob("*.dat")):
         yield path.stem, path.read_bytes()

@@ -32,6 +32,9 @@ from sipresence.drain import drain
 from sipresence.errors import ListenError, StoreError
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
+from sipresence.events.publication import PublicationCompositor
+from sipresence.events.resources import Resources
+from sipresence.events.timeline import Chronicle
 from sipresence.http import server
 from sipresence.insight import Insight
 from sipresence.logs import LevelFilter
@@ -84,14 +87,21 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
         limits = settings.notifier_limits(config)
         pacing = Pacing(rate=config.sip.notify_rate, in_flight=config.sip.notify_window)
         names = COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES
+        resources = Resources(Chronicle(), directory.puts_confirmed_first)
         notifier = Notifier(
-            limits, failures_allowed=config.sip.notify_failures, local_tag=tag, names=names, pacing=pacing
+            limits,
+            failures_allowed=config.sip.notify_failures,
+            local_tag=tag,
+            names=names,
+            pacing=pacing,
+            resources=resources,
         )
         service = PresenceService(
             settings.service_settings(config),
             directory=directory,
             authenticator=authenticator,
             notifier=notifier,
+            compositor=PublicationCompositor(resources, token=_publication_names),
             tag=tag,
             clock=clock,
         )
@@ -235,6 +245,10 @@ def _branch_tokens() -> Callable[[], str]:
     """Unique in space and time (RFC 3261 section 8.1.1.7): a random prefix per process, and a counter."""
     prefix, numbers = secrets.token_hex(8), itertools.count(1)
     return lambda: f"{prefix}{next(numbers):x}"
+
+
+def _publication_names() -> str:
+    return secrets.token_hex(8)
 
 
 def _greet(config: Config, endpoint: SipEndpoint, url: str, port: int) -> None:

@@ -74,7 +74,9 @@ class WatchRule:
 class Account:
     """A tenant. `realm` is its SIP domain, in lower case; `aliases` are further host parts that mean it.
 
-    Of `watch_rules` the first that matches counts. `digest_algorithms` are those its phones may use, the best first.
+    Of `watch_rules` the first that matches counts. `publishers` are the SIP user names of those that may publish for
+    all its extensions. `strict_publications`: PUBLISH is answered as RFC 3903 has it; `confirmed_first`: a lamp shows
+    an answered call before one that rings. `digest_algorithms` are those its phones may use, the best first.
     """
 
     id: AccountId
@@ -88,14 +90,17 @@ class Account:
     lists: tuple[ResourceList, ...]
     digest_algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
     watch_rules: tuple[WatchRule, ...] = ()
+    publishers: frozenset[str] = frozenset()
+    strict_publications: bool = False
+    confirmed_first: bool = False
 
 
 class Directory:
     """Who and what there is, by id, by host and by token."""
 
     __slots__ = (
-        "_accounts", "_by_host", "_by_id", "_by_realm", "_device_lamps", "_ha1", "_known", "_lamps", "_tokens",
-        "_user_lamps", "has_watch_rules",
+        "_accounts", "_by_host", "_by_id", "_by_realm", "_device_lamps", "_ha1", "_known", "_lamps", "_own_lamps",
+        "_tokens", "_user_lamps", "has_watch_rules",
     )  # fmt: skip
 
     def __init__(self, accounts: Sequence[Account]) -> None:
@@ -121,6 +126,12 @@ class Directory:
         self._user_lamps = {
             (account.id, user.id): _user_lamps(account, user) for account in accounts for user in account.users
         }
+        self._own_lamps = frozenset(
+            (account.id, device.sip_username, lamp)
+            for account in accounts
+            for device in account.devices
+            for lamp in (_device_lamp(account, device), _lamp(device.sip_username, account))
+        )
         self._lamps = {account.id: tuple(dict.fromkeys(_all_lamps(account))) for account in accounts}
         self._known = frozenset(lamp for lamps in self._lamps.values() for lamp in lamps) | frozenset(
             _lamp(entry.name, account) for account in accounts for entry in account.lists
@@ -174,6 +185,18 @@ class Directory:
             if rule.subscriber.fullmatch(subscriber) and rule.resource.fullmatch(extension)
         )
         return next(matching, True)
+
+    def may_publish(self, account_id: AccountId, user: str, resource: ResourceId) -> bool:
+        """Whether a device of this account may say how the resource is: its own extensions, or as a publisher all."""
+        account = self._by_id.get(account_id)
+        if account is None or account.realm != realm_of(resource):
+            return False
+        return user in account.publishers or (account_id, user, resource) in self._own_lamps
+
+    def puts_confirmed_first(self, account_id: AccountId) -> bool:
+        """Whether lamps of this account show an answered call before one that rings."""
+        account = self._by_id.get(account_id)
+        return account is not None and account.confirmed_first
 
     def account_by_token(self, token: str) -> AccountId | None:
         """Return the account that a static admin token opens.

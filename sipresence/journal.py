@@ -71,7 +71,10 @@ class Journal:
     def expired(self, effects: Sequence[Effect], now: float) -> None:
         """Time has passed: some states may have ended by themselves."""
         for effect in effects:
-            if isinstance(effect, SaveState) and (suppressed := self._limit.suppressed(now)) is not None:
+            if not isinstance(effect, SaveState) or effect.change.entity_tag:
+                continue  # of a publication with a tag only the row is brought up to date
+            suppressed = self._limit.suppressed(now)
+            if suppressed is not None:
                 change = effect.change
                 log.info("state expired", resource=change.resource, account=change.account, suppressed=suppressed)
 

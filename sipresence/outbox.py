@@ -180,7 +180,7 @@ class Outbox:
         never_existed = self._undo(batch.writes)
         for effect in batch.held:
             if isinstance(effect, Respond):
-                self._endpoint.respond(_refusal(effect))
+                self._refuse(effect)
             elif not isinstance(effect, SendNotify):
                 effect(error)
             elif effect.notify.id in never_existed:
@@ -188,6 +188,16 @@ class Outbox:
             else:
                 effect.notify = self._corrected(effect.notify)
                 self._run(effect)
+
+    def _refuse(self, answer: Respond) -> None:
+        """An answer whose commit failed: a success is none any more."""
+        if answer.status >= 300:
+            self._endpoint.respond(answer)
+        elif answer.silent:
+            self._endpoint.drop(answer.request)
+        else:
+            headers = f"Retry-After: {RETRY_AFTER}\r\n"
+            self._endpoint.respond(Respond(answer.request, 500, answer.to_tag, headers))
 
     def _undo(self, writes: Sequence[Write]) -> set[SubscriptionId]:
         """Give back what was before these writes; return the subscriptions that never existed."""
@@ -212,10 +222,3 @@ class Outbox:
         held, self._open.held = self._open.held, []
         for effect in held:
             self._run_or_hold(effect)
-
-
-def _refusal(answer: Respond) -> Respond:
-    """What a held answer becomes when its commit failed: a success is none any more."""
-    if answer.status >= 300:
-        return answer
-    return Respond(answer.request, 500, answer.to_tag, f"Retry-After: {RETRY_AFTER}\r\n")

@@ -18,6 +18,7 @@ from sipresence.directory import Directory
 from sipresence.errors import InvalidExtension, StoreError
 from sipresence.events.effects import Effect, SaveState, Write
 from sipresence.events.notifier import Notifier
+from sipresence.events.publication import PublicationCompositor
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, Lamp, StateChange, reset, set_manually
 from sipresence.events.subscription import SubscriptionView
@@ -34,7 +35,6 @@ from sipresence.uas_core import UasCore
 log = structlog.get_logger()
 
 ALLOWED = ("SUBSCRIBE", "OPTIONS")
-MAX_COMMIT_AGE = 2.0  # s that a write may wait for its commit until nothing new is begun
 STOP_PATIENCE = 10.0  # s until a store that does not answer is given up at a stop
 
 
@@ -62,6 +62,7 @@ class PresenceService:
         directory: Directory,
         authenticator: Authenticator,
         notifier: Notifier,
+        compositor: PublicationCompositor,
         tag: Callable[[DialogKey], str],
         clock: Clock,
     ) -> None:
@@ -82,6 +83,7 @@ class PresenceService:
             authenticator=authenticator,
             admission=self.admission,
             notifier=notifier,
+            compositor=compositor,
             tag=tag,
             clock=clock,
             execute=self._execute,

@@ -104,6 +104,7 @@ def _account(account: AccountConfig, sip: SipConfig) -> Account:
         account.api_key.get_secret_value() if account.api_key else None,
         tuple(token.get_secret_value() for token in account.tokens), users, tuple(map(_device, account.devices)), lists,
         tuple(map(Algorithm, account.digest_algorithms or sip.digest_algorithms)), rules,
+        frozenset(account.publishers), account.strict_publications, account.confirmed_first,
     )  # fmt: skip
 
 

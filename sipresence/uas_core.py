@@ -13,12 +13,14 @@ from sipresence.addressing import Addressing, caller
 from sipresence.authentication import Authenticator, Subscriber
 from sipresence.directory import Directory
 from sipresence.errors import Excess, MalformedMessage, SipError
-from sipresence.events.effects import Effect, Respond
+from sipresence.events.effects import Effect, Respond, SaveState
 from sipresence.events.notifier import Notifier
+from sipresence.events.publication import PublicationCompositor, Publisher, PublishRules
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.subscribe import PACKAGE
 from sipresence.inbox import Inbox
 from sipresence.journal import Journal, Names, names_of
+from sipresence.names import AccountId
 from sipresence.outbox import RETRY_AFTER, Outbox
 from sipresence.ports import Clock, Endpoint
 from sipresence.refusals import BY_STATUS, CHALLENGED, COMMITS_LATE, DRAINING, NEW_WORK, SUBSCRIBER_RATE
@@ -29,7 +31,8 @@ from sipresence.sip.message import Request
 
 log = structlog.get_logger()
 
-ALLOWED = ("SUBSCRIBE", "OPTIONS")
+ALLOWED = ("SUBSCRIBE", "PUBLISH", "OPTIONS")
+MILD, STRICT = PublishRules(), PublishRules(strict=True)
 MAX_COMMIT_AGE = 2.0  # s that a write may wait for its commit until nothing new is begun
 
 
@@ -48,6 +51,7 @@ class UasCore:
         authenticator: Authenticator,
         admission: Admission,
         notifier: Notifier,
+        compositor: PublicationCompositor,
         tag: Callable[[DialogKey], str],
         clock: Clock,
         execute: Callable[[Sequence[Effect]], None],
@@ -58,6 +62,7 @@ class UasCore:
         self._authenticator = authenticator
         self._admission = admission
         self._notifier = notifier
+        self._compositor = compositor
         self._tag = tag
         self._clock = clock
         self._execute = execute
@@ -118,8 +123,11 @@ class UasCore:
                 record = self._notifier.record_of(request)
                 subscriber = self._authenticate(request, record)
                 stranger = False
-                self._authorise(request, record, subscriber)
-                effects = self._subscribe(request, user=subscriber.user if subscriber else "")
+                if request.method == "PUBLISH":
+                    effects = self._publish(request, subscriber)
+                else:
+                    self._authorise(request, record, subscriber)
+                    effects = self._subscribe(request, user=subscriber.user if subscriber else "")
         except Excess as excess:
             self.refuse_excess(request, excess.name)
             return
@@ -190,6 +198,31 @@ class UasCore:
         if since is not None and now - since > MAX_COMMIT_AGE:  # what the store can do belongs to the refreshes
             raise SipError(500, f"Retry-After: {RETRY_AFTER}\r\n", name=COMMITS_LATE)
         return self._notifier.subscribe(request, watched, now=now)
+
+    def _publish(self, request: Request, subscriber: Subscriber | None) -> list[Effect]:
+        """Let the compositor decide; where it cannot, and while the store is behind, say nothing.
+
+        The proxies of this world lose the state of a call for good at an error answer, and send again on silence.
+        """
+        uas.refuse_extensions(request)
+        uas.refuse_scheme(request)
+        now = self._clock.now()
+        watched = self._addressing.watched(request, user="")
+        account, resource = watched.account, watched.resource
+        if subscriber is not None and not self._directory.may_publish(account, subscriber.user, resource):
+            raise SipError(403, reason="Not its own state")
+        publisher = Publisher(account, resource, subscriber.user if subscriber else request.flow.host)
+        since = self._outbox.waiting_since
+        late = since is not None and now - since > MAX_COMMIT_AGE
+        granted = None if late else self._compositor.publish(request, publisher, self._publish_rules(account), now=now)
+        if granted is None:
+            self._endpoint.drop(request)
+            return []
+        saves: list[Effect] = [SaveState(change) for change in granted.changes]
+        return [*saves, Respond(request, 200, self._stateless_tag(request), granted.headers, silent=True)]
+
+    def _publish_rules(self, account: AccountId) -> PublishRules:
+        return STRICT if self._directory.account(account).strict_publications else MILD
 
     def _authenticate(self, request: Request, record: SubscriptionRecord | None) -> Subscriber | None:
         """Return who asks; None where he need not say. `record` is the subscription that a request is about.

@@ -1,6 +1,7 @@
 """PresenceService: who may do what, in which order it is refused, and how verbs, edges and time come together."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_network
 from typing import Any
@@ -14,8 +15,11 @@ from sipresence.directory import Account, Device, Directory
 from sipresence.errors import InvalidExtension, StoreError, UnknownAccount
 from sipresence.events.effects import Notify, Respond
 from sipresence.events.notifier import Notifier
+from sipresence.events.publication import PublicationCompositor
 from sipresence.events.resource import DialogState, Lamp
+from sipresence.events.resources import Resources
 from sipresence.events.subscribe import Limits
+from sipresence.events.timeline import Chronicle
 from sipresence.names import AccountId, ResourceId
 from sipresence.ports import SubscriptionStore
 from sipresence.refusals import BY_STATUS
@@ -72,11 +76,14 @@ class House:
             debug=debug,
         )
         directory = Directory(accounts)
+        resources = Resources(Chronicle(), directory.puts_confirmed_first)
+        names = itertools.count(1)
         self.service = PresenceService(
             settings,
             directory=directory,
             authenticator=Authenticator(directory, Nonces(bytes(32), since=self.clock.now())),
-            notifier=Notifier(limits or Limits(), failures_allowed=4, local_tag=local_tag),
+            notifier=Notifier(limits or Limits(), failures_allowed=4, local_tag=local_tag, resources=resources),
+            compositor=PublicationCompositor(resources, token=lambda: f"p{next(names)}"),
             tag=local_tag,
             clock=self.clock,
         )
@@ -245,7 +252,7 @@ def test_a_subscribe_inside_a_dialog_is_refused_in_order(house: House, first: in
     [
         (request("INVITE", cseq="x INVITE"), 400),
         (request("INVITE"), 405),
-        (request("PUBLISH"), 405),
+        (request("REGISTER"), 405),
         (request("NOTIFY", max_forwards=0), 405),
         (request("CANCEL"), 481),
         (request("DANCE"), 501),
@@ -272,7 +279,7 @@ def test_what_else_is_refused(house: House, message: bytes, status: int) -> None
 def test_405_says_what_is_allowed(house: House) -> None:
     (answer,) = house.receive(request("INVITE"))
     assert isinstance(answer, Respond)
-    assert answer.headers == "Allow: SUBSCRIBE, OPTIONS\r\n"
+    assert answer.headers == "Allow: SUBSCRIBE, PUBLISH, OPTIONS\r\n"
 
 
 def test_a_refusal_has_one_to_tag_for_all_its_retransmissions(house: House) -> None:

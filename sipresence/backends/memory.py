@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from sipresence.errors import StoreError
 from sipresence.events.effects import Forget, Save, Write
+from sipresence.events.published import endings
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import Source, StateChange
+from sipresence.events.resource import StateChange
 from sipresence.names import ResourceId, SubscriptionId
 from sipresence.ports import Loaded
 
@@ -25,7 +26,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.fail_with: StoreError | None = None
         self._subscriptions: dict[SubscriptionId, SubscriptionRecord] = {}
-        self._states: dict[ResourceId, dict[Source, StateChange]] = {}
+        self._states: dict[ResourceId, dict[str, StateChange]] = {}  # by publication, "" for the manual state
         self._tag_key = os.urandom(32)
 
     async def load(self) -> Loaded:
@@ -53,15 +54,20 @@ class MemoryStore:
             self._apply_state(write.change)
 
     def _apply_state(self, change: StateChange) -> None:
-        source = change.source
-        if source is None:
-            self._states.pop(change.resource, None)
-            return
-        sources = self._states.setdefault(change.resource, {})
-        known = sources.get(source)
-        if known is not None and known.dialogs == change.dialogs:
-            change = replace(change, at=known.at)  # saying it again is no news: the lamp shows it since then
-        sources[source] = change
+        said = self._states.setdefault(change.resource, {})
+        if change.is_reset:
+            said.pop("", None)
+            for name, known in said.items():
+                said[name] = replace(known, dialogs=endings(known))
+        elif change.is_end:
+            said.pop(change.publication, None)
+        else:
+            known = said.get(change.publication, change)
+            if not change.publication and known.dialogs == change.dialogs:
+                change = replace(change, at=known.at)  # saying it again is no news: the lamp shows it since then
+            said[change.publication] = change
+        if not said:
+            del self._states[change.resource]
 
 
 class LocalBus:

@@ -55,8 +55,8 @@ MOST_ROWS = 256  # in one statement, which then has 256 * 29 of the 32,766 param
 LONG_LOG_PAGES = 8192  # a log of 32 MB that was not moved to its end beside the writer: the writer moves the rest
 
 Done: TypeAlias = Callable[[StoreError | None], None]
-StateRow: TypeAlias = tuple[str, str, str, str, float, float | None]
-Parameters: TypeAlias = SubscriptionRecord | StateRow | tuple[int | str]
+StateRow: TypeAlias = tuple[str, str, str, str, float, float | None, str, str, str]
+Parameters: TypeAlias = SubscriptionRecord | StateRow | tuple[int | str, ...]
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -198,7 +198,7 @@ class _Writer:
         try:
             with self._db:  # ends in COMMIT, or in ROLLBACK at an exception
                 self._db.execute("BEGIN IMMEDIATE")
-                for statement, group in groupby(map(_statement, writes), key=itemgetter(0)):
+                for statement, group in groupby(chain.from_iterable(map(_statements, writes)), key=itemgetter(0)):
                     for rows in _chunks([parameters for _, parameters in group]):
                         self._db.execute(_for_rows(statement, len(rows)), tuple(chain.from_iterable(rows)))
         except Exception as error:  # not only sqlite3.Error: no value, however odd, may end the thread
@@ -221,22 +221,34 @@ def _named_statements(text: str) -> dict[str, str]:
 _FOLDER = files("sipresence.backends")
 _SQL = _named_statements(_FOLDER.joinpath("queries.sql").read_text("utf-8"))
 _SAVE, _FORGET = _SQL["save_subscription"], _SQL["forget_subscription"]
-_SAVE_STATE, _RESET_STATE = _SQL["save_state"], _SQL["reset_state"]
+_SAVE_STATE, _FORGET_PUBLICATION = _SQL["save_state"], _SQL["forget_publication"]
+_RESETS = (_SQL["reset_manual_state"], _SQL["reset_publications"])
 _ROW = re.compile(r"\([?, ]+\)")
 _DIALOG_FIELDS = tuple(field.name for field in fields(DialogInfo))
 
 
-def _statement(write: Write) -> tuple[str, Parameters]:
-    """Return the statement that carries out `write`, and its parameters."""
+def _statements(write: Write) -> Iterator[tuple[str, Parameters]]:
+    """Yield the statements that carry out `write`, each with its parameters."""
     if isinstance(write, Save):
-        return _SAVE, write.record
-    if isinstance(write, Forget):
-        return _FORGET, (write.id,)
-    change = write.change
-    if change.source is None:
-        return _RESET_STATE, (change.resource,)
+        yield _SAVE, write.record
+    elif isinstance(write, Forget):
+        yield _FORGET, (write.id,)
+    elif write.change.is_reset:
+        for statement in _RESETS:
+            yield statement, (write.change.resource,)
+    elif write.change.is_end:
+        yield _FORGET_PUBLICATION, (write.change.resource, write.change.publication)
+    else:
+        yield _SAVE_STATE, _state_row(write.change)
+
+
+def _state_row(change: StateChange) -> StateRow:
+    assert change.source is not None
     dialogs = json.dumps([{name: getattr(dialog, name) for name in _DIALOG_FIELDS} for dialog in change.dialogs])
-    return _SAVE_STATE, (change.account, change.resource, change.source.value, dialogs, change.at, change.expires_at)
+    return (
+        change.account, change.resource, change.source.value, dialogs, change.at, change.expires_at,
+        change.publication, change.publisher, change.entity_tag,
+    )  # fmt: skip
 
 
 @cache
@@ -259,9 +271,13 @@ def _chunks(rows: list[Parameters]) -> Iterator[list[Parameters]]:
 
 
 def _state_change(row: StateRow) -> StateChange:
-    account, resource, source, dialogs, at, expires_at = row
+    account, resource, source, dialogs, at, expires_at, *publication = row
     said = tuple(DialogInfo(**{**dialog, "state": DialogState(dialog["state"])}) for dialog in json.loads(dialogs))
-    return StateChange(AccountId(account), ResourceId(resource), Source(source), said, at, expires_at)
+    name, publisher, entity_tag = publication
+    return StateChange(
+        AccountId(account), ResourceId(resource), Source(source), said, at, expires_at,
+        publication=name, publisher=publisher, entity_tag=entity_tag,
+    )  # fmt: skip
 
 
 def _lock(path: Path, opened: ExitStack) -> int:

@@ -227,6 +227,9 @@ class AccountConfig(_Section):
     lists: tuple[ListConfig, ...] = ()
     digest_algorithms: DigestAlgorithms | None = None
     watch_rules: tuple[WatchRuleConfig, ...] = ()
+    publishers: tuple[Text, ...] = ()
+    strict_publications: bool = False
+    confirmed_first: bool = False
 
 
 class Config(_Section):

@@ -1,7 +1,8 @@
 """The dialog-info document (RFC 4235 section 4): rendered once per change, stamped per subscription.
 
 Always `state="full"`, always with at least one `<dialog>` that has an id: an empty document leaves lamps lit on Bria,
-Aastra and Yealink (phones.md 8, 9). Always with `<local>` and `<remote>`, which Snom wants for pickup (phones.md 13).
+Aastra and Yealink (phones.md 8, 9). Always with `<local>` and `<remote>`, which Snom wants for pickup (phones.md 13);
+call-id and tags are there where they are known, which pickup needs, too (phones.md 12).
 """
 
 from functools import lru_cache
@@ -10,6 +11,9 @@ from xml.sax.saxutils import escape, quoteattr
 from sipresence.events.resource import DialogInfo, DialogState, ResourceState, manual_dialog
 
 CONTENT_TYPE = "application/dialog-info+xml"
+SHOWN = 16  # dialogs of a document at most: it should fit into a datagram or two
+PVAL = "pval"
+PVALUE = "pvalue"
 
 _OPENING = (
     b'<?xml version="1.0" encoding="UTF-8"?>\r\n<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="'
@@ -21,7 +25,7 @@ _CODES = {state: code for code, state in enumerate(DialogState)}
 class Document:
     """One rendered state of one resource, shared by all its subscriptions.
 
-    `changed_at` is when the resource came into this state, 0 where nobody has ever spoken of it.
+    `changed_at` is when the resource came into this state, 0 where nobody has ever spoken of it or this is no news.
     """
 
     __slots__ = ("_tail", "changed_at", "code", "revision", "state")
@@ -38,12 +42,17 @@ class Document:
         return b"".join((_OPENING, b"%d" % version, _AFTER_VERSION, _attribute(entity), self._tail))
 
 
-def render(resource: ResourceState) -> Document:
-    """Render the dialogs of a resource, or its idle document."""
-    dialogs = resource.dialogs or (manual_dialog(resource.id, DialogState.TERMINATED),)
-    body = "".join(map(_dialog, dialogs))
+def render(resource: ResourceState, *, hold: str = PVAL) -> Document:
+    """Render the dialogs of a resource, those that have just ended behind them, or its idle document.
+
+    `hold` is how the value of `+sip.rendering` is spelled: PVAL, as the schema of RFC 4235 has it, or PVALUE, as
+    Asterisk and FreeSWITCH write it, and phones that were made for those read it.
+    """
+    dialogs = (*resource.dialogs, *resource.ended)[:SHOWN] or (manual_dialog(resource.id, DialogState.TERMINATED),)
+    body = "".join(_dialog(dialog, hold) for dialog in dialogs)
     tail = f">\r\n{body}</dialog-info>\r\n".encode()
-    return Document(dialogs[0].state, tail, revision=resource.revision, changed_at=resource.changed_at)
+    changed_at = 0.0 if resource.quiet else resource.changed_at
+    return Document(dialogs[0].state, tail, revision=resource.revision, changed_at=changed_at)
 
 
 @lru_cache(maxsize=65536)
@@ -51,15 +60,26 @@ def _attribute(text: str) -> bytes:
     return quoteattr(text).encode()
 
 
-def _dialog(dialog: DialogInfo) -> str:
+def _dialog(dialog: DialogInfo, hold: str) -> str:
+    rendering = f'<param pname="+sip.rendering" {hold}="no"/>' if dialog.held else ""
+    local = _participant(dialog.local_identity, dialog.local_display, dialog.local_target, rendering)
+    remote = _participant(dialog.remote_identity, dialog.remote_display, dialog.remote_target)
     return (
-        f'<dialog id={quoteattr(dialog.id)} direction="{dialog.direction}">\r\n'
+        f"<dialog id={quoteattr(dialog.id)}{_optional('call-id', dialog.call_id)}"
+        f"{_optional('local-tag', dialog.local_tag)}{_optional('remote-tag', dialog.remote_tag)}"
+        f"{_optional('direction', dialog.direction)}>\r\n"
         f"<state>{dialog.state}</state>\r\n"
-        f"<local>{_participant(dialog.local_identity)}</local>\r\n"
-        f"<remote>{_participant(dialog.remote_identity)}</remote>\r\n"
+        f"<local>{local}</local>\r\n"
+        f"<remote>{remote}</remote>\r\n"
         "</dialog>\r\n"
     )
 
 
-def _participant(identity: str) -> str:
-    return f"<identity>{escape(identity)}</identity><target uri={quoteattr(identity)}/>"
+def _participant(identity: str, display: str, target: str, params: str = "") -> str:
+    name = f"<identity{_optional('display', display)}>{escape(identity)}</identity>"
+    uri = quoteattr(target or identity)
+    return f"{name}<target uri={uri}>{params}</target>" if params else f"{name}<target uri={uri}/>"
+
+
+def _optional(name: str, value: str) -> str:
+    return f" {name}={quoteattr(value)}" if value else ""

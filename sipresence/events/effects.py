@@ -40,12 +40,16 @@ class SaveState:
 
 @dataclass(slots=True)
 class Respond:
-    """Answer a request. `headers` are complete lines, each ended by CRLF."""
+    """Answer a request. `headers` are complete lines, each ended by CRLF.
+
+    Where its commit fails a success becomes 500, or where it is `silent` nothing at all, and no trace of the request.
+    """
 
     request: Request
     status: int
     to_tag: str
     headers: str = ""
+    silent: bool = False
 
 
 @dataclass(slots=True)

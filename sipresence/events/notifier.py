@@ -53,7 +53,8 @@ class Notifier:
     """All subscriptions of one node.
 
     `local_tag` names a dialog, the same one after every restart; `failures_allowed` NOTIFYs in a row may fail before a
-    subscription ends; `names` spell the headers of NOTIFYs; without `pacing` a target is told all at once.
+    subscription ends; `names` spell the headers of NOTIFYs; without `pacing` a target is told all at once. `resources`
+    are shared with what else speaks of them.
     """
 
     def __init__(
@@ -64,12 +65,13 @@ class Notifier:
         local_tag: Callable[[DialogKey], str],
         names: HeaderNames = LONG_NAMES,
         pacing: Pacing | None = None,
+        resources: Resources | None = None,
     ) -> None:
         self._names = names
         self._local_tag = local_tag
         self._subscriptions: dict[SubscriptionId, Subscription] = {}  # until the last NOTIFY is answered
-        self._chronicle = Chronicle()
-        self._resources = Resources(self._chronicle)
+        self._resources = Resources(Chronicle()) if resources is None else resources
+        self._chronicle = self._resources.chronicle
         self._limits = limits
         self._failures_allowed = failures_allowed
         self._quotas = Quotas(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)

@@ -5,34 +5,41 @@ important dialog first: the lamp. A change that alters nothing visible is no cha
 rendered document, stays.
 
 The manual source is `set` over HTTP: an ordered command, not a call. Its one pseudo-dialog has a constant id, so that
-setting again replaces it and `terminated` removes it.
+setting again replaces it and `terminated` removes it; it neither ends nor hides what publications say (published.py).
+
+Some phones match dialogs by their id. So what was visible and is no more is shown as `terminated` in the documents of
+the revision that ends it, and of those that follow at once, which a phone may get in its place.
 """
 
-import hashlib
-from dataclasses import dataclass
-from enum import StrEnum
-from urllib.parse import quote
+from dataclasses import dataclass, replace
 
-from sipresence.names import AccountId, ResourceId, extension_of, realm_of
+from sipresence.events.published import Published, name_of
+from sipresence.events.state import (
+    DialogInfo,
+    DialogState,
+    Source,
+    StateChange,
+    manual_dialog,
+    reset,
+    resource_identity,
+    set_manually,
+)
+from sipresence.names import ResourceId
 
-_UNESCAPED = "&=+$,;?/!*'()"  # with letters, digits and -_.~ what a user part may hold (RFC 3261 section 25.1)
-
-
-class DialogState(StrEnum):
-    """The states of an observed dialog (RFC 4235 section 3.7.1)."""
-
-    TRYING = "trying"
-    PROCEEDING = "proceeding"
-    EARLY = "early"
-    CONFIRMED = "confirmed"
-    TERMINATED = "terminated"
-
-
-class Source(StrEnum):
-    """Who may say something about a resource."""
-
-    MANUAL = "manual"
-
+# Whoever has to do with a resource needs these, too.
+__all__ = (
+    "CONFIRMED_FIRST",
+    "IMPORTANCE",
+    "DialogInfo",
+    "DialogState",
+    "Lamp",
+    "ResourceState",
+    "Source",
+    "StateChange",
+    "manual_dialog",
+    "reset",
+    "set_manually",
+)
 
 IMPORTANCE = {
     # A second, ringing call makes a busy lamp blink: somebody is calling now (Kazoo, Kamailio force_single_dialog).
@@ -42,65 +49,9 @@ IMPORTANCE = {
     DialogState.TRYING: 3,
     DialogState.TERMINATED: 4,
 }
-
-
-@dataclass(slots=True, frozen=True)
-class DialogInfo:
-    """One observed dialog as a document shows it (RFC 4235 section 4.1). Identities are SIP URIs."""
-
-    id: str
-    state: DialogState
-    direction: str
-    local_identity: str
-    remote_identity: str
-
-
-@dataclass(slots=True, frozen=True)
-class StateChange:
-    """What one source says from now on about one resource; what is committed, and what the bus delivers.
-
-    `source` None is a reset: all that any source said is forgotten, and every subscriber is told, changed or not.
-    No dialogs means that this source knows of none. `at` and `expires_at` are Unix seconds. `by` is who asked for it,
-    which is told and not stored: the account of an HTTP token.
-    """
-
-    account: AccountId
-    resource: ResourceId
-    source: Source | None
-    dialogs: tuple[DialogInfo, ...]
-    at: float
-    expires_at: float | None = None
-    by: str = ""
-
-    @property
-    def is_reset(self) -> bool:
-        return self.source is None
-
-
-def manual_dialog(resource: ResourceId, state: DialogState) -> DialogInfo:
-    """The pseudo-dialog of `set`: id = hex md5 of `user@realm`, both ends the resource itself, as Kazoo has it."""
-    identity = f"sip:{quote(extension_of(resource), safe=_UNESCAPED)}@{realm_of(resource)}"
-    digest = hashlib.md5(resource.encode(), usedforsecurity=False).hexdigest()
-    return DialogInfo(digest, state, "recipient", identity, identity)
-
-
-def set_manually(
-    account: AccountId,
-    resource: ResourceId,
-    *,
-    state: DialogState,
-    at: float,
-    expires_at: float | None = None,
-    by: str = "",
-) -> StateChange:
-    """The change that a `set` over HTTP asks for."""
-    dialogs = () if state is DialogState.TERMINATED else (manual_dialog(resource, state),)
-    return StateChange(account, resource, Source.MANUAL, dialogs, at, expires_at if dialogs else None, by)
-
-
-def reset(account: AccountId, resource: ResourceId, *, at: float, by: str = "") -> StateChange:
-    """The change that a `reset` asks for: a flush."""
-    return StateChange(account, resource, None, (), at, by=by)
+CONFIRMED_FIRST = IMPORTANCE | {DialogState.EARLY: 1, DialogState.CONFIRMED: 0}
+"""For accounts where who is busy stays busy, whoever else calls."""
+LINGER = 0.5  # s for which an ending is told along with what follows: longer than changes are held together
 
 
 @dataclass(slots=True, frozen=True)
@@ -112,61 +63,137 @@ class Lamp:
 
 
 class ResourceState:
-    """The merged state of one resource. `revision` rises with every visible change, which was made `changed_at`."""
+    """The merged state of one resource. `revision` rises with every visible change, which was made `changed_at`.
 
-    __slots__ = ("_known", "changed_at", "dialogs", "id", "revision", "since")
+    `dialogs` are those that live, `ended` those whose ending has to be told still. `quiet`: this revision only leaves
+    out endings that were told before, which is no news for anybody.
+    """
+
+    __slots__ = ("_ended", "_manual", "_published", "changed_at", "dialogs", "id", "quiet", "revision", "since")
 
     def __init__(self, resource: ResourceId) -> None:
         self.id = resource
         self.revision = 0
         self.since = 0.0
         self.changed_at = 0.0
+        self.quiet = False
         self.dialogs: tuple[DialogInfo, ...] = ()
-        self._known: dict[Source, StateChange] = {}
+        self._ended: tuple[tuple[float, DialogInfo], ...] = ()
+        self._manual: StateChange | None = None
+        self._published: Published | None = None
 
     @property
     def blank(self) -> bool:
         """Whether nothing at all is known, so that the object need not be kept."""
-        return not self._known
+        return self._manual is None and self._published is None
 
     @property
     def lamp(self) -> Lamp:
         return Lamp(self.dialogs[0].state if self.dialogs else DialogState.TERMINATED, self.since)
 
     @property
+    def ended(self) -> tuple[DialogInfo, ...]:
+        return tuple(dialog for _, dialog in self._ended)
+
+    @property
+    def publications(self) -> dict[str, StateChange]:
+        """What each publication says that still counts, by its name, the oldest first. Not to be changed."""
+        return self._published.publications if self._published is not None else {}
+
+    def has_ended(self, publisher: str, dialog: DialogInfo, now: float) -> bool:
+        """Whether a word of this publisher on this dialog would come too late."""
+        return self._published is not None and self._published.has_ended(name_of(publisher, dialog), now)
+
+    @property
     def expires_at(self) -> float | None:
         """When the first thing known expires by itself, or None."""
-        return min((c.expires_at for c in self._known.values() if c.expires_at is not None), default=None)
+        manual = self._manual.expires_at if self._manual is not None else None
+        if self._published is None:
+            return manual
+        published = self._published.expires_at
+        return min((when for when in (manual, published) if when is not None), default=None)
 
-    def merge(self, change: StateChange) -> bool:
+    @property
+    def due_at(self) -> float | None:
+        """When `due` has something, or None. What a publication's row says too much is due at once."""
+        if self._published is not None and self._published.overtaken:
+            return 0.0
+        return self.expires_at
+
+    def due(self, now: float) -> list[StateChange]:
+        """The changes that end what has expired by `now`, or make the stored rows say no more than what counts."""
+        changes = self._published.due(now) if self._published is not None else []
+        manual = self._manual
+        if manual is not None and manual.expires_at is not None and manual.expires_at <= now:
+            changes.insert(0, StateChange(manual.account, manual.resource, Source.MANUAL, (), now))
+        return changes
+
+    def merge(self, change: StateChange, *, confirmed_first: bool = False) -> bool:
         """Take in a committed change; return whether the subscribers have to be told."""
         if change.source is None:
-            self._known.clear()
-            self._show((), since=0.0, at=change.at)
+            self._flush(change.at)
             return True
-        self._known[change.source] = change
-        dialogs = self._union()
+        if change.source is Source.MANUAL:
+            known = self._manual
+            if known is not None and known.dialogs == change.dialogs:
+                change = replace(change, at=known.at)  # saying it again is no news: the lamp shows it since then
+            self._manual = change
+        else:
+            self._publish(change)
+        dialogs = self._union(CONFIRMED_FIRST if confirmed_first else IMPORTANCE)
         if dialogs == self.dialogs:
-            self.since = self.since or change.at  # the first word on it, though it was idle already
+            if change.source is Source.MANUAL or change.dialogs:
+                self.since = self.since or change.at  # the first word on it, though it was idle already
+            self._leave_out_endings(change.at)
             return False
-        self._show(dialogs, since=change.at, at=change.at)
+        self._show(dialogs, at=change.at)
         return True
 
-    def expired(self, now: float) -> list[StateChange]:
-        """The changes that end what has expired by `now`."""
-        return [
-            StateChange(known.account, known.resource, source, (), now)
-            for source, known in self._known.items()
-            if known.expires_at is not None and known.expires_at <= now
-        ]
+    def _flush(self, at: float) -> None:
+        self._manual = None
+        if self._published is not None:
+            self._published.reset()
+        self._show((), at=at)
+        self.since = 0.0
 
-    def _union(self) -> tuple[DialogInfo, ...]:
-        said = [(change.at, dialog) for change in self._known.values() for dialog in change.dialogs]
-        said.sort(key=lambda pair: (IMPORTANCE[pair[1].state], -pair[0]))
-        return tuple(dialog for _, dialog in said)
+    def _publish(self, change: StateChange) -> None:
+        published = self._published or Published(resource_identity(self.id))
+        published.merge(change)
+        self._published = published if published.publications else None
 
-    def _show(self, dialogs: tuple[DialogInfo, ...], *, since: float, at: float) -> None:
+    def _union(self, importance: dict[DialogState, int]) -> tuple[DialogInfo, ...]:
+        manual = self._manual
+        published = self._published
+        if published is None and manual is not None and len(manual.dialogs) < 2:
+            return manual.dialogs  # as mostly
+        said = [] if manual is None else [(importance[d.state], -manual.at, d) for d in manual.dialogs]
+        if published is not None:
+            said += [(importance[word.shown.state], -word.since, word.shown) for word in published.words]
+        said.sort(key=lambda entry: entry[:2])
+        return tuple(dialog for _, _, dialog in said)
+
+    def _show(self, dialogs: tuple[DialogInfo, ...], *, at: float) -> None:
+        """Make this visible, and with it the end of what is visible no more."""
+        if self.dialogs or self._ended:
+            living = {dialog.id for dialog in dialogs}
+            gone = [(at, _ended(dialog)) for dialog in self.dialogs if dialog.id not in living]
+            just_told = [told for told in self._ended if at - told[0] < LINGER and told[1].id not in living]
+            self._ended = (*gone, *just_told)
+        before = self.lamp.state
         self.dialogs = dialogs
-        self.since = since
+        if self.lamp.state is not before or not self.since:
+            self.since = at
         self.changed_at = at
+        self.quiet = False
         self.revision += 1
+
+    def _leave_out_endings(self, at: float) -> None:
+        """What ended a while ago was told. Whoever subscribes later need not know of it."""
+        if self._ended and all(at - told_at >= LINGER for told_at, _ in self._ended):
+            self._ended = ()
+            self.quiet = True
+            self.revision += 1
+
+
+def _ended(dialog: DialogInfo) -> DialogInfo:
+    return replace(dialog, state=DialogState.TERMINATED, held=False)

@@ -1,18 +1,18 @@
 """The resources of a node: each one with its state, its subscribers and its current document.
 
-A resource is here as long as somebody subscribes to it or something is known of it; what a manual state said it would
-last is watched here, too.
+A resource is here as long as somebody subscribes to it or something is known of it; how long a manual state or a
+publication said it would last is watched here, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sipresence.deadlines import Deadlines
 from sipresence.events import dialog_info
 from sipresence.events.dialog_info import Document
-from sipresence.events.resource import ResourceState, StateChange
+from sipresence.events.resource import ResourceState, Source, StateChange
 from sipresence.events.subscription import Subscription
 from sipresence.events.timeline import Chronicle
-from sipresence.names import ResourceId, SubscriptionId
+from sipresence.names import AccountId, ResourceId, SubscriptionId
 
 RECENT = 4  # documents that are kept for timelines: what one call looks like
 RETRY = 5.0  # s until an expired state that could not be committed is tried again
@@ -38,10 +38,13 @@ class Resource:
 
 
 class Resources:
-    """All of them, by name."""
+    """All of them, by name. `confirmed_first` says in which accounts a call that is answered comes before one that
+    rings. `publications` counts those of all resources."""
 
-    def __init__(self, chronicle: Chronicle) -> None:
-        self._chronicle = chronicle
+    def __init__(self, chronicle: Chronicle, confirmed_first: Callable[[AccountId], bool] = lambda _: False) -> None:
+        self.publications = 0
+        self.chronicle = chronicle
+        self._confirmed_first = confirmed_first
         self._known: dict[ResourceId, Resource] = {}
         self._expiries: Deadlines[ResourceId] = Deadlines()
         self._under_way: dict[ResourceId, list[StateChange]] = {}  # decided here, neither delivered nor failed
@@ -78,9 +81,13 @@ class Resources:
         """Take in a committed change; return the resource if its subscribers have to be told."""
         self._arrived(change)
         resource = self._obtain(change.resource)
-        told = resource.state.merge(change)
-        resource.log = self._chronicle.noted(resource.log, change, resource.state.lamp.state)
-        self._watch(resource.state, resource.state.expires_at)
+        state = resource.state
+        before = len(state.publications)
+        told = state.merge(change, confirmed_first=self._confirmed_first(change.account))
+        self.publications += len(state.publications) - before
+        if told or change.source is not Source.PUBLISHED:  # refreshes would drown what has happened
+            resource.log = self.chronicle.noted(resource.log, change, state.lamp.state)
+        self._watch(state, state.due_at)
         self._drop_if_idle(resource)
         return resource if told else None
 
@@ -88,16 +95,24 @@ class Resources:
         """A change was not committed. Had it been the end of a state, the lamp would stay lit: it comes up again."""
         self._arrived(change)
         state = self.get(change.resource).state
-        if state.expires_at is not None:
-            self._watch(state, max(state.expires_at, now + RETRY))
+        if state.due_at is not None:
+            self._watch(state, max(state.due_at, now + RETRY))
+
+    def is_under_way(self, name: ResourceId, publication: str) -> bool:
+        """Whether a change of this publication, or a reset, is decided and neither delivered nor failed."""
+        waiting = self._under_way.get(name, ())
+        return any(change.publication == publication or change.is_reset for change in waiting)
 
     def next_expiry(self) -> float | None:
         """When `expired` has to be asked at the latest."""
         return self._expiries.next()
 
     def expired(self, *, now: float) -> list[StateChange]:
-        """The changes that end the states which have lasted as long as they said."""
-        return [change for name in list(self._expiries.due(now)) for change in self.get(name).state.expired(now)]
+        """The changes that end what has lasted as long as it said, and those that rows need (see published.py)."""
+        changes = [change for name in list(self._expiries.due(now)) for change in self.get(name).state.due(now)]
+        for change in changes:
+            self.decided(change)
+        return changes
 
     def _arrived(self, change: StateChange) -> None:
         """A change is no more on its way; one that was decided on another node never was."""

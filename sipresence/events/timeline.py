@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from sipresence.events.dialog_info import Document
 from sipresence.events.history import Moved, Notified, Subscribed
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import DialogState, Lamp, Source, StateChange
+from sipresence.events.resource import IMPORTANCE, DialogState, Lamp, Source, StateChange
 from sipresence.events.subscription import Subscription
 from sipresence.names import ResourceId
 
@@ -25,6 +25,7 @@ MAX_NAMES = 65_535
 _CHANGE = Struct("<dBBBH")  # at, source, what it says, the lamp, by whom
 _SOURCES = (None, *Source)
 _STATES = tuple(DialogState)
+_IMPORTANCE = IMPORTANCE.__getitem__
 
 
 class Changed(NamedTuple):
@@ -96,7 +97,7 @@ class Chronicle:
 
     def noted(self, log: bytes, change: StateChange, lamp: DialogState) -> bytes:
         """The log of a resource, with this change, after which its lamp shows `lamp`, at its end."""
-        said = change.dialogs[0].state if change.dialogs else DialogState.TERMINATED
+        said = min((dialog.state for dialog in change.dialogs), key=_IMPORTANCE, default=DialogState.TERMINATED)
         self.changes[change.source.value if change.source else "reset"] += 1
         entry = _CHANGE.pack(
             change.at, _SOURCES.index(change.source), _STATES.index(said), _STATES.index(lamp), self._number(change.by)

@@ -34,7 +34,7 @@ MAX_DATAGRAM_BYTES = 1300
 TICK = 0.02  # s that a retransmission may come late
 LARGE_BYTES = 2048  # so much of a stranger's message costs a token: 16 KiB of header can take 2 ms to read
 REPEATED = 0.25  # tokens for what a phone may only repeat because we are slow: it must not be shut out for that
-STATEFUL = frozenset(("SUBSCRIBE",))
+STATEFUL = frozenset(("SUBSCRIBE", "PUBLISH"))
 COUNTED = frozenset(
     (
         "INVITE", "BYE", "CANCEL", "OPTIONS", "REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "INFO", "PRACK",

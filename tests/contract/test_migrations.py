@@ -22,6 +22,7 @@ MIGRATIONS = sorted(
     (file for file in files("sipresence.backends").joinpath("migrations").iterdir() if file.name.endswith(".sql")),
     key=lambda file: file.name,
 )
+PUBLICATIONS = 2  # the first version that has them
 VERSIONS = [int(migration.name[:4]) for migration in MIGRATIONS]
 
 
@@ -82,8 +83,11 @@ def test_what_an_earlier_version_wrote_is_all_there(version: int, tmp_path: Path
         0,
     )
     assert [(one.cseq_ceiling, one.version_ceiling) for one in loaded.subscriptions] == [(65, 64), (128, 127)]
-    states = {change.resource: [dialog.state for dialog in change.dialogs] for change in loaded.states}
+    manual = [change for change in loaded.states if not change.publication]
+    states = {change.resource: [dialog.state for dialog in change.dialogs] for change in manual}
     assert states == {"101@office.example.com": [DialogState.EARLY], "*3101@office.example.com": []}
+    published = [(one.publication, one.publisher, one.entity_tag) for one in loaded.states if one.publication]
+    assert published == ([("p1", "192.0.2.20", "p1.2")] if version >= PUBLICATIONS else [])
     assert [subscription.id for subscription in load(path).subscriptions] == [1, 7, 99], "and stays there"
 
 

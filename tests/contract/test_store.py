@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sipresence.backends.sqlite import SqliteStore
 from sipresence.errors import StoreError
 from sipresence.events.effects import Forget, Save, SaveState, Write
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import DialogState, StateChange, reset, set_manually
+from sipresence.events.resource import DialogInfo, DialogState, Source, StateChange, reset, set_manually
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.ports import StateBus, SubscriptionStore
 
@@ -240,6 +241,54 @@ async def test_a_repeated_state_keeps_its_time_but_not_its_expiry(
     await commit(store, set_lamp(state, at=1.0, expires_at=61.0))
     await commit(store, set_lamp(state, at=2.0, expires_at=62.0), set_lamp(state, at=3.0, expires_at=63.0))
     assert (await reopen()).states == [set_lamp(state, at=1.0, expires_at=63.0).change]
+
+
+def published(name: str, *states: DialogState, at: float, tag: str = "", resource: ResourceId = PARKED) -> SaveState:
+    """What a publication says: so many dialogs, whose ids count up."""
+    dialogs = tuple(
+        DialogInfo(str(n), state, "recipient", "", "", call_id="call-1", held=n == 1) for n, state in enumerate(states)
+    )
+    change = StateChange(
+        ACCOUNT, resource, Source.PUBLISHED, dialogs, at, at + 600.0, publication=name, publisher="192.0.2.20",
+        entity_tag=tag,
+    )  # fmt: skip
+    return SaveState(change)
+
+
+async def test_publications_come_back_as_they_were(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:
+    first = published("p1", DialogState.EARLY, DialogState.CONFIRMED, at=1.0, tag="p1.1")
+    second = published("p2", DialogState.TRYING, at=2.0, tag="p2.1")
+    await commit(store, first, set_lamp(DialogState.EARLY, at=1.5), second)
+    assert [change for change in (await reopen()).states if change.publication] == [first.change, second.change]
+
+
+async def test_the_last_word_of_a_publication_holds(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:
+    """With its own time, also where the dialogs are the same: it tells a body from a refresh."""
+    last = published("p1", DialogState.EARLY, at=2.0, tag="p1.2")
+    await commit(store, published("p1", DialogState.EARLY, at=1.0, tag="p1.1"), last)
+    assert (await reopen()).states == [last.change]
+
+
+async def test_a_publication_stays_as_long_as_it_has_an_ending_to_remember(
+    store: SubscriptionStore, reopen: Callable[[], Any]
+) -> None:
+    ended = published("p1", DialogState.TERMINATED, at=2.0)
+    await commit(store, published("p1", DialogState.EARLY, at=1.0, tag="p1.1"), ended)
+    assert (await reopen()).states == [ended.change]
+
+
+async def test_a_publication_that_is_over_goes(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:
+    others = (published("p1", at=1.0, tag="p1.1", resource=ALICE), set_lamp(DialogState.EARLY, at=2.0))
+    await commit(store, published("p1", DialogState.EARLY, at=1.0, tag="p1.1"), *others, published("p1", at=3.0))
+    assert (await reopen()).states == [other.change for other in others]
+
+
+async def test_a_reset_leaves_publications_without_what_lives(
+    store: SubscriptionStore, reopen: Callable[[], Any]
+) -> None:
+    told = published("p1", DialogState.EARLY, DialogState.TERMINATED, at=1.0, tag="p1.1")
+    await commit(store, told, set_lamp(DialogState.EARLY, at=1.0), SaveState(reset(ACCOUNT, PARKED, at=2.0)))
+    assert (await reopen()).states == [replace(told.change, dialogs=told.change.dialogs[1:])]
 
 
 async def test_a_reset_forgets_one_resource(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:

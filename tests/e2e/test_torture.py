@@ -65,7 +65,7 @@ def test_over_udp(server: Server, row: Row) -> None:
         phone.sendto(data, ("127.0.0.1", server.sip_port))
         answers = until_pong(phone, server)
     assert statuses(answers) == row.datagram
-    assert all(b"\r\nAllow: SUBSCRIBE, OPTIONS\r\n" in answer for answer in answers if status(answer) == "405")
+    assert all(b"\r\nAllow: SUBSCRIBE, PUBLISH, OPTIONS\r\n" in answer for answer in answers if status(answer) == "405")
 
 
 @by_name

@@ -134,8 +134,8 @@ def test_what_expires_is_ended_by_a_change_like_any_other() -> None:
     state = ResourceState(LAMP)
     state.merge(manually(EARLY, at=1, expires_at=10))
     assert state.expires_at == 10
-    assert state.expired(9.9) == []
-    (ending,) = state.expired(10)
+    assert state.due(9.9) == []
+    (ending,) = state.due(10)
     assert ending == manually(TERMINATED, at=10)
     assert state.merge(ending) is True
     assert state.lamp == Lamp(TERMINATED, 10)
@@ -147,4 +147,4 @@ def test_a_later_set_without_an_expiry_stays() -> None:
     state.merge(manually(EARLY, expires_at=10))
     state.merge(manually(CONFIRMED))
     assert state.expires_at is None
-    assert state.expired(99) == []
+    assert state.due(99) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from fuzz import fuzz_datagram, fuzz_stream, seeds
+from fuzz import fuzz_body, fuzz_datagram, fuzz_stream, seeds
 from fuzz.house import House
 from tests.builders import options, subscribe
 from tests.conftest import need_atheris
@@ -37,6 +37,11 @@ def test_streams(stream: bytes) -> None:
     fuzz_stream.one_input(stream)
 
 
+@pytest.mark.parametrize("body", [pytest.param(data, id=name) for name, data in seeds.bodies()])
+def test_bodies(body: bytes) -> None:
+    fuzz_body.one_input(body)
+
+
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in sorted(FINDINGS.glob("datagram/*"))])
 def test_what_the_datagram_fuzzer_found(path: Path) -> None:
     fuzz_datagram.one_input(path.read_bytes())
@@ -45,6 +50,11 @@ def test_what_the_datagram_fuzzer_found(path: Path) -> None:
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in sorted(FINDINGS.glob("stream/*"))])
 def test_what_the_stream_fuzzer_found(path: Path) -> None:
     fuzz_stream.one_input(path.read_bytes())
+
+
+def test_what_the_body_fuzzer_found() -> None:
+    for path in FINDINGS.glob("body/*"):  # none so far
+        fuzz_body.one_input(path.read_bytes())
 
 
 def test_the_house_is_a_whole_server() -> None:
@@ -62,7 +72,7 @@ def test_the_house_notices_what_is_left_behind() -> None:
         house.play(options())
 
 
-@pytest.mark.parametrize("target", ["datagram", "stream"])
+@pytest.mark.parametrize("target", ["datagram", "stream", "body"])
 def test_some_seconds_of_fuzzing(target: str, tmp_path: Path) -> None:
     need_atheris()
     command = [sys.executable, "-m", "fuzz", target, f"-max_total_time={SMOKE}"]

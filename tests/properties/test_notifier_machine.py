@@ -33,10 +33,13 @@ from sipresence.events import subscription as subscription_module
 from sipresence.events.effects import Forget, Notify, Respond, Save, Write
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
+from sipresence.events.publication import PublicationCompositor
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState
+from sipresence.events.resources import Resources
 from sipresence.events.subscribe import Limits
 from sipresence.events.subscription import ENDING_STATUSES, UNREACHABLE, SubscriptionView
+from sipresence.events.timeline import Chronicle
 from sipresence.names import ResourceId, SubscriptionId, extension_of
 from sipresence.service import PresenceService, ServiceSettings
 from sipresence.sip.digest import Nonces
@@ -161,11 +164,13 @@ class NotifierMachine(RuleBasedStateMachine):
         self.age = 0
         self.clock = ManualClock(self.clock.now())
         self.in_flight.clear()
+        resources = Resources(Chronicle())
         notifier = Notifier(
             Limits(),
             failures_allowed=FAILURES_ALLOWED,
             local_tag=local_tag,
             pacing=Pacing(rate=NOTIFY_RATE, in_flight=NOTIFY_WINDOW),
+            resources=resources,
         )
         directory = Directory([ACCOUNT])
         self.service = PresenceService(
@@ -173,6 +178,7 @@ class NotifierMachine(RuleBasedStateMachine):
             directory=directory,
             authenticator=Authenticator(directory, Nonces(bytes(32), since=self.clock.now())),
             notifier=notifier,
+            compositor=PublicationCompositor(resources, token=lambda: "publication"),
             tag=local_tag,
             clock=self.clock,
         )
