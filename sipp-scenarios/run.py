@@ -164,6 +164,10 @@ SCENARIOS = (
     Scenario("invite", options=NO_RETRANSMISSIONS),
     Scenario("cancel"),
     Scenario("unknown-method"),
+    Scenario("publish"),
+    Scenario("publish-remove"),
+    Scenario("publish-refusals"),
+    Scenario("publish-lamp"),
     Scenario("digest", needs_challenge=True),
 )
 
