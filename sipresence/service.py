@@ -34,7 +34,6 @@ from sipresence.uas_core import UasCore
 
 log = structlog.get_logger()
 
-ALLOWED = ("SUBSCRIBE", "OPTIONS")
 STOP_PATIENCE = 10.0  # s until a store that does not answer is given up at a stop
 
 

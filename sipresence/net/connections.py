@@ -43,7 +43,9 @@ class Connections:
         carries: Callable[[Flow], bool],
     ) -> None:
         self.receive = receive
-        self.turn_end = turn_end
+        self._turn_end = turn_end
+        self._turn_ends = False  # in this turn of the loop
+        self._clock = clock
         self.now = clock.now
         self._limits = limits
         self._most = limits.connections
@@ -107,6 +109,16 @@ class Connections:
         return connection.flow
 
     # What each of them reports (stream.Owner)
+
+    def turn_end(self) -> None:
+        """One was read. The turn ends when all have been that could be: their writes are one commit then."""
+        if not self._turn_ends:
+            self._turn_ends = True
+            self._clock.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn_ends = False
+        self._turn_end()
 
     def made(self, connection: StreamConnection) -> bool:
         """Whether it may stay. Those that we open ourselves are counted, but not refused."""

@@ -14,6 +14,7 @@ from sipresence.sip.message import MAX_HEAD_BYTES
 MAX_BODY_BYTES = 65_536
 PING = b"\r\n\r\n"
 PONG = b"\r\n"
+_INITIALS = (b"C", b"c", b"L", b"l", b" ", b"\t")  # of a Content-Length, so that few lines have to be looked into
 _FOLD = re.compile(rb"\r\n[ \t]+")
 _FIRST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~\r")
 """What a method, the version or a CRLF begins with: TLS, or another protocol, is known by its first byte."""
@@ -90,10 +91,10 @@ class StreamFramer:
 
 def _content_length(head: bytes) -> int:
     """The body's size. Two different ones, or none, would let the sender and us disagree on where a message ends."""
-    lines = _FOLD.sub(b" ", head).split(b"\r\n")
+    lines = (_FOLD.sub(b" ", head) if b"\n " in head or b"\n\t" in head else head).split(b"\r\n")
     lengths = {
         value.strip()
-        for name, _, value in (line.partition(b":") for line in lines[1:])
+        for name, _, value in (line.partition(b":") for line in lines[1:] if line[:1] in _INITIALS)
         if name.strip().lower() in (b"content-length", b"l")
     }
     if len(lengths) != 1:
