@@ -15,7 +15,7 @@ from sipresence.uas_core import MAX_COMMIT_AGE
 from tests.authorization import Phone, challenges
 from tests.builders import flow, request, subscribe
 from tests.events.publishing import CONTENT_TYPE, Call, dialog_info
-from tests.fakes import ManualStore
+from tests.fakes import ManualClock, ManualStore
 from tests.test_service import CONFIRMED, EARLY, LAMP, OFFICE, STRANGER, TERMINATED, House, account, house, running
 
 __all__ = ["house"]
@@ -142,6 +142,16 @@ async def test_a_restart_keeps_publications_and_their_tags(house: House) -> None
     assert later.service.lamp(LAMP).state is EARLY
     assert ask(later, publish(tag=tag, cseq=2)).headers == "Expires: 3600\r\nSIP-ETag: p1.2\r\n"
     assert ask(later, publish(dialog_info(Call("terminated")), tag="p1.2", cseq=3)).status == 200
+    assert later.service.lamp(LAMP).state is TERMINATED
+
+
+async def test_a_clock_that_was_wrong_makes_no_call_last_for_ever(house: House) -> None:
+    ask(house, publish(dialog_info(Call("early"))))
+    clock = ManualClock(house.clock.now() - 1e6)
+    later = House(store=house.store, clock=clock)
+    later.service.restore(await house.store.load())
+    later.service.start()
+    clock.advance(7201)
     assert later.service.lamp(LAMP).state is TERMINATED
 
 

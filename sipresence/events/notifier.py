@@ -6,6 +6,7 @@ The dictionaries are the truth at run time; the store is written through the eff
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from sipresence.deadlines import Deadlines
 from sipresence.errors import SipError
@@ -356,6 +357,8 @@ class Notifier:
         """
         effects: list[Effect] = []
         for change in states:
+            if change.publication and change.expires_at is not None:  # the same clock, see below
+                change = replace(change, expires_at=min(change.expires_at, now + self._limits.max_expires))
             self.resource_changed(change, now=now)
         gap = spread / max(len(subscriptions), 1)
         for index, stored in enumerate(sorted(subscriptions, key=self._changed_before, reverse=True)):
