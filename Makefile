@@ -72,17 +72,19 @@ test-compiled: .venv-compiled/test tools
 	@touch $@
 
 # What the tests run besides Python: SIPp plays the phones, iproute2 makes the second host, Kamailio is the proxy before
-# us and the proxy of calls, faketime steps our clock, openssl makes certificates, node runs a browser's phone, promtool checks metrics, gcc
-# compiles the faster build. The services that Debian makes of Kamailio and Prometheus are not wanted: they would take
-# ports 5060 and 9090.
+# us and the one that publishes calls, faketime steps our clock, openssl makes certificates, node runs a browser's phone,
+# promtool checks metrics, gcc compiles the faster build. The services that Debian makes of Kamailio and Prometheus are
+# not wanted: they would take ports 5060 and 9090.
 COMPILER := gcc:cc python3-dev:python3-config
 TOOLS := openssl:openssl nodejs:node npm:npm sip-tester:sipp iproute2:ip kamailio:kamailio faketime:faketime \
-	kamailio-presence-modules:/usr/lib/*/kamailio/modules/pua_dialoginfo.so e2fsprogs:mkfs.ext4 prometheus:promtool $(COMPILER)
+	kamailio-presence-modules:/usr/lib/*/kamailio/modules/pua_dialoginfo.so e2fsprogs:mkfs.ext4 \
+	prometheus:promtool $(COMPILER)
 .PHONY: tools compiler
 tools: WANTED := $(TOOLS)
 compiler: WANTED := $(COMPILER)
 tools compiler:
-	@missing=$$(for tool in $(WANTED); do command -v $${tool#*:} >/dev/null || test -e $${tool#*:} || echo $${tool%%:*}; done); \
+	@missing=$$(for tool in $(WANTED); do \
+		command -v $${tool#*:} >/dev/null || test -e $${tool#*:} || echo $${tool%%:*}; done); \
 	test -z "$$missing" || $(MAKE) --no-print-directory debian PACKAGES="$$(echo $$missing)" || exit 1; \
 	case "$$missing" in *kamailio*) systemctl --quiet disable --now kamailio 2>/dev/null || true;; esac; \
 	case "$$missing" in *prometheus*) \
