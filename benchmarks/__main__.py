@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.servers import Contender, Kamailio, Sipresence
 from benchmarks.table import Results, comparison, everything
-from benchmarks.workloads import WORKLOADS, Figures, Scale
+from benchmarks.workloads import LATER_S, WORKLOADS, Figures, Scale
 
 FOLDER = Path(__file__).parent
 COMPILED_PYTHON = FOLDER.parent / ".venv-compiled" / "bin" / "python"
@@ -48,9 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--subscriptions", type=int, default=100_000, help="of the storms")
     parser.add_argument("--seconds", type=int, default=20, help="of the steady state")
+    parser.add_argument("--later", type=int, default=LATER_S, help="seconds until memory is looked at again")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md")
     asked = parser.parse_args(arguments)
-    scale = Scale(subscriptions=asked.subscriptions, seconds=asked.seconds)
+    scale = Scale(subscriptions=asked.subscriptions, seconds=asked.seconds, later=asked.later)
     results: dict[tuple[str, str], list[Figures]] = defaultdict(list)
     for number in range(1, asked.rounds + 1):
         for workload in asked.only.split(","):
