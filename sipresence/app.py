@@ -84,18 +84,9 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
         tag = _tagger(loaded.tag_key)
         directory = Directory(settings.accounts(config))
         authenticator = Authenticator(directory, Nonces(_nonce_key(loaded.tag_key), since=clock.now()))
-        limits = settings.notifier_limits(config)
         pacing = Pacing(rate=config.sip.notify_rate, in_flight=config.sip.notify_window)
-        names = COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES
         resources = Resources(Chronicle(), directory.puts_confirmed_first)
-        notifier = Notifier(
-            limits,
-            failures_allowed=config.sip.notify_failures,
-            local_tag=tag,
-            names=names,
-            pacing=pacing,
-            resources=resources,
-        )
+        notifier = _notifier(config, local_tag=tag, pacing=pacing, resources=resources)
         service = PresenceService(
             settings.service_settings(config),
             directory=directory,
@@ -219,6 +210,19 @@ async def _serve_until_told(
     finally:
         supervisor.close()
         endpoint.close()
+
+
+def _notifier(
+    config: Config, *, local_tag: Callable[[DialogKey], str], pacing: Pacing, resources: Resources
+) -> Notifier:
+    return Notifier(
+        settings.notifier_limits(config),
+        failures_allowed=config.sip.notify_failures,
+        local_tag=local_tag,
+        names=COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES,
+        pacing=pacing,
+        resources=resources,
+    )
 
 
 def _store(config: Config) -> SubscriptionStore:

@@ -12,8 +12,6 @@ from sipresence.events.resource import DialogInfo, DialogState, ResourceState, m
 
 CONTENT_TYPE = "application/dialog-info+xml"
 SHOWN = 16  # dialogs of a document at most: it should fit into a datagram or two
-PVAL = "pval"
-PVALUE = "pvalue"
 
 _OPENING = (
     b'<?xml version="1.0" encoding="UTF-8"?>\r\n<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="'
@@ -42,14 +40,10 @@ class Document:
         return b"".join((_OPENING, b"%d" % version, _AFTER_VERSION, _attribute(entity), self._tail))
 
 
-def render(resource: ResourceState, *, hold: str = PVAL) -> Document:
-    """Render the dialogs of a resource, those that have just ended behind them, or its idle document.
-
-    `hold` is how the value of `+sip.rendering` is spelled: PVAL, as the schema of RFC 4235 has it, or PVALUE, as
-    Asterisk and FreeSWITCH write it, and phones that were made for those read it.
-    """
+def render(resource: ResourceState) -> Document:
+    """Render the dialogs of a resource, those that have just ended behind them, or its idle document."""
     dialogs = (*resource.dialogs, *resource.ended)[:SHOWN] or (manual_dialog(resource.id, DialogState.TERMINATED),)
-    body = "".join(_dialog(dialog, hold) for dialog in dialogs)
+    body = "".join(map(_dialog, dialogs))
     tail = f">\r\n{body}</dialog-info>\r\n".encode()
     changed_at = 0.0 if resource.quiet else resource.changed_at
     return Document(dialogs[0].state, tail, revision=resource.revision, changed_at=changed_at)
@@ -60,8 +54,9 @@ def _attribute(text: str) -> bytes:
     return quoteattr(text).encode()
 
 
-def _dialog(dialog: DialogInfo, hold: str) -> str:
-    rendering = f'<param pname="+sip.rendering" {hold}="no"/>' if dialog.held else ""
+def _dialog(dialog: DialogInfo) -> str:
+    # The schema of RFC 4235 spells it pval; Asterisk and FreeSWITCH write pvalue.
+    rendering = '<param pname="+sip.rendering" pval="no"/>' if dialog.held else ""
     local = _participant(dialog.local_identity, dialog.local_display, dialog.local_target, rendering)
     remote = _participant(dialog.remote_identity, dialog.remote_display, dialog.remote_target)
     return (

@@ -28,11 +28,11 @@ from sipresence.events.dialog_reader import MAX_DIALOGS, PublishedBody, read_dia
 from sipresence.events.published import TOMBSTONE, endings, name_of
 from sipresence.events.resources import Resources
 from sipresence.events.state import DialogInfo, DialogState, Source, StateChange
+from sipresence.events.subscribe import PACKAGE
 from sipresence.names import AccountId, ResourceId
 from sipresence.sip.headers import parse_event, parse_seconds, split_list
 from sipresence.sip.message import Request
 
-PACKAGE = "dialog"
 PUBLICATIONS_FULL = "publications_full"  # as what a refusal is counted: there are too many
 LEAST_EXPIRES = 120  # s; Kamailio refreshes up to 100 s late (`update_period`)
 
