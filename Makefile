@@ -78,7 +78,7 @@ test-compiled: .venv-compiled/test tools
 COMPILER := gcc:cc python3-dev:python3-config
 TOOLS := openssl:openssl nodejs:node npm:npm sip-tester:sipp iproute2:ip kamailio:kamailio faketime:faketime \
 	kamailio-presence-modules:/usr/lib/*/kamailio/modules/pua_dialoginfo.so e2fsprogs:mkfs.ext4 \
-	prometheus:promtool $(COMPILER)
+	prometheus:promtool baresip-core:baresip linphone-cli:linphonec $(COMPILER)
 .PHONY: tools compiler
 tools: WANTED := $(TOOLS)
 compiler: WANTED := $(COMPILER)

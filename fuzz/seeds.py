@@ -51,7 +51,7 @@ def streams() -> Iterator[tuple[str, bytes]]:
 
 
 def bodies() -> Iterator[tuple[str, bytes]]:
-    """Names and bodies: of captured PUBLISHes, and one with all that a document may hold."""
+    """Names and bodies: of captured PUBLISHes, and some with all that a document may hold."""
     for path in sorted((DATA / "publishers").glob("*.sip")):
         yield path.stem, path.read_bytes().partition(b"\n\n")[2]
     hold = '<param pname="+sip.rendering" pval="no"/>'
@@ -59,6 +59,15 @@ def bodies() -> Iterator[tuple[str, bytes]]:
     dialogs = f'<dialog id="a"><state>early</state>{local}</dialog><dialog><state>terminated</state></dialog>'
     yield "hold", f'<dialog-info state="partial">{dialogs}</dialog-info>'.encode()
     yield "entities", b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><dialog-info>&e;</dialog-info>'
+    status = "<status><basic>open</basic><x:dnd>true</x:dnd></status>"
+    doing = (
+        "<r:activities><r:note>busy</r:note><r:away/><r:activity>meal</r:activity><r:other>dnd</r:other></r:activities>"
+    )
+    inside = f"<tuple>{status}<note>Out</note></tuple><d:person>{doing}<d:note>Far</d:note></d:person><note>Gone</note>"
+    for name, rpid in (("presence", "rpid"), ("presence of a draft", "status:rpid-status")):
+        pidf = "urn:ietf:params:xml:ns:pidf"
+        spaces = f"xmlns='{pidf}' xmlns:d='{pidf}:data-model' xmlns:r='{pidf}:{rpid}' xmlns:x='urn:x'"
+        yield name, f"<presence {spaces}>{inside}</presence>".encode()
 
 
 def _torture() -> Iterator[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ shows that the NOTIFY with a certain CSeq was answered with 200, so that nothing
 Every scenario has an extension, a Call-ID and a port of its own and leaves no subscription behind, which is checked:
 all of them run at the same time, also on a server that is in use.
 
-    python sipp-scenarios/run.py                      all scenarios but `digest`, on the demo office
+    python sipp-scenarios/run.py                      all scenarios but those played by name, on the demo office
     python sipp-scenarios/run.py refresh tcp          these two
 
 Needs only the standard library and `sipp`.
@@ -32,6 +32,7 @@ from urllib.request import Request, urlopen
 FOLDER = Path(__file__).resolve().parent
 POLL_S = 0.05
 PATIENCE_S = 8  # for one message or one change in the API: UDP retransmissions at 0.5, 1.5 and 3.5 s fit in
+VOICEMAIL = "*98"  # voicemail_prefix of the account
 AT_ONCE = 12  # scenarios that run at the same time; nearly all of their time they wait
 
 
@@ -52,6 +53,13 @@ class Subscription(TypedDict):
     notify: Notified
 
 
+class Extension(TypedDict, total=False):
+    """What the runner reads of an extension in the API, as far as anything is known."""
+
+    mwi: dict[str, int]
+    dnd: bool
+
+
 Subscriptions = dict[str, dict[str, dict[str, Subscription]]]  # extension -> event package -> Call-ID
 
 
@@ -67,11 +75,17 @@ class Admin:
         """Return the subscriptions of an extension by Call-ID, from the list of the whole account."""
         _, body = self._call("", None)
         subscriptions = cast(Subscriptions, json.loads(body)["data"]["subscriptions"])
-        return subscriptions.get(extension, {}).get("dialog", {})
+        packages = subscriptions.get(extension, {}).values()
+        return {call_id: subscription for package in packages for call_id, subscription in package.items()}
 
-    def command(self, extension: str, **data: str) -> None:
+    def extension(self, extension: str) -> Extension:
+        """Return what the API shows of one extension."""
+        _, body = self._call(_path(extension), None)
+        return cast(Extension, json.loads(body)["data"])
+
+    def command(self, extension: str, **data: str | bool | dict[str, int]) -> None:
         """Send a `reset` or a `set`."""
-        status, _ = self._call(f"/{quote(extension, safe='')}", json.dumps({"data": data}).encode())
+        status, _ = self._call(_path(extension), json.dumps({"data": data}).encode())
         if status != 202:
             raise ScenarioFailed(f"POST {data} for {extension} was answered {status}, not 202")
 
@@ -82,17 +96,44 @@ class Admin:
             return answer.status, answer.read()
 
 
+def _path(extension: str) -> str:
+    return f"/{quote(extension, safe='')}"
+
+
 Action = Callable[[Admin, str], None]
 
 
-def early(api: Admin, extension: str) -> None:
-    """Let the lamp blink."""
-    api.command(extension, action="set", state="early")
+def setting(**data: str | bool | dict[str, int]) -> Action:
+    """Set something of an extension."""
+
+    def act(api: Admin, extension: str) -> None:
+        api.command(extension, action="set", **data)
+
+    return act
 
 
-def confirmed(api: Admin, extension: str) -> None:
-    """Let the lamp shine."""
-    api.command(extension, action="set", state="confirmed")
+def setting_mailbox(**mwi: int) -> Action:
+    """Set how many messages wait for the extension whose mailbox the watched one, `*98…`, stands for."""
+
+    def act(api: Admin, lamp: str) -> None:
+        api.command(lamp.removeprefix(VOICEMAIL), action="set", mwi=mwi)
+
+    return act
+
+
+def showing(wanted: Extension) -> Action:
+    """Assert that the API shows this of an extension."""
+
+    def act(api: Admin, extension: str) -> None:
+        shown = api.extension(extension)
+        if {key: shown.get(key) for key in wanted} != wanted:
+            raise ScenarioFailed(f"the API shows {shown}, not {wanted}")
+
+    return act
+
+
+early, confirmed, terminated = (setting(state=state) for state in ("early", "confirmed", "terminated"))
+wants_no_calls, wants_calls = setting(dnd=True), setting(dnd=False)
 
 
 def reset(api: Admin, extension: str) -> None:
@@ -124,7 +165,7 @@ class Scenario:
     options: tuple[str, ...] = ()
     user: str = "{}"  # how the phone writes the extension
     waits_for_expiry: bool = False
-    needs_challenge: bool = False  # plays only when it is named, on a server that does not trust it, and offers MD5
+    by_name: bool = False  # plays only when it is named, on a server configured as README.md says
 
 
 NO_RETRANSMISSIONS = ("-nr",)  # SIPp then also shows the scenario those that it receives, instead of hiding them
@@ -168,7 +209,38 @@ SCENARIOS = (
     Scenario("publish-remove"),
     Scenario("publish-refusals"),
     Scenario("publish-lamp"),
-    Scenario("digest", needs_challenge=True),
+    Scenario("publish-presence"),
+    Scenario("publish-presence-refusals"),
+    Scenario("presence", steps=(Step(1, early), Step(2, confirmed), Step(3, terminated))),
+    Scenario("presence-no-accept", steps=(Step(1, confirmed),)),
+    Scenario("presence-not-acceptable"),
+    Scenario("xpidf", steps=(Step(1, early), Step(2, reset))),
+    Scenario(
+        "do-not-disturb",
+        steps=(
+            Step(1, wants_no_calls),
+            Step(2, showing({"dnd": True})),
+            Step(2, early),
+            Step(3, terminated),
+            Step(4, wants_calls),
+        ),
+    ),
+    Scenario(
+        "message-summary",
+        steps=(
+            Step(1, setting(mwi={"new": 2, "saved": 5})),
+            Step(2, showing({"mwi": {"new": 2, "saved": 5, "urgent": 0, "urgent_saved": 0}})),
+            Step(2, setting(mwi={"new": 0, "saved": 7})),
+        ),
+    ),
+    Scenario(
+        "voicemail-lamp",
+        steps=(Step(1, setting_mailbox(new=1, saved=2)), Step(2, setting_mailbox(new=0, saved=3))),
+        user=f"{quote(VOICEMAIL, safe='')}{{}}",
+    ),
+    Scenario("coalescing", by_name=True),
+    Scenario("withheld-callers", by_name=True),
+    Scenario("digest", by_name=True),
 )
 
 
@@ -329,7 +401,7 @@ def run(scenarios: Sequence[Scenario], target: Target) -> list[Result]:
 def _parse(arguments: Sequence[str]) -> tuple[list[Scenario], Target]:
     known = {scenario.name: scenario for scenario in SCENARIOS}
     parser = argparse.ArgumentParser(description="Run SIPp scenarios against a running sipresence server.")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="scenarios to run; without it all but `digest`")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="scenarios to run; without it all but those by name")
     parser.add_argument("--sip", metavar="HOST:PORT", default="127.0.0.1:5060", help="default: %(default)s")
     parser.add_argument("--local", metavar="ADDRESS", default="127.0.0.1", help="of the phones; default: %(default)s")
     parser.add_argument("--tcp", action="store_true", help="all scenarios over TCP, not only `tcp`")
@@ -349,7 +421,7 @@ def _parse(arguments: Sequence[str]) -> tuple[list[Scenario], Target]:
         parser.error("--min-expires must be 2 or more: with 1 no interval is too brief, since 0 ends a subscription")
     api = Admin(options.api, options.account, options.token)
     target = Target(options.sip, api, options.min_expires, options.max_expires, options.local, options.tcp)
-    wanted = options.names or [name for name, scenario in known.items() if not scenario.needs_challenge]
+    wanted = options.names or [name for name, scenario in known.items() if not scenario.by_name]
     return [known[name] for name in wanted], target
 
 
@@ -357,7 +429,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for, print a table, then what failed; return the exit code."""
     results = run(*_parse(arguments))
     for result in results:
-        print(f"{result.name:20} {'passed' if result.failure is None else 'FAILED'} {result.duration_s:6.1f} s")
+        print(f"{result.name:26} {'passed' if result.failure is None else 'FAILED'} {result.duration_s:6.1f} s")
     failed = [result for result in results if result.failure is not None]
     for result in failed:
         print(f"\n--- {result.name}: {result.failure}")

@@ -6,10 +6,11 @@ is one of our own addresses, by the host of To, then of From. Where there is one
 
 from sipresence.directory import Account, Directory
 from sipresence.errors import MalformedMessage, SipError
+from sipresence.events.record import SubscriptionRecord
 from sipresence.events.subscribe import Watched, entity_of
 from sipresence.names import ResourceId, resource_id
 from sipresence.sip.flow import Flow
-from sipresence.sip.headers import NameAddr
+from sipresence.sip.headers import NameAddr, parse_name_addr
 from sipresence.sip.message import Request
 from sipresence.sip.uri import Uri, join_host_port, parse_uri
 
@@ -74,6 +75,16 @@ def caller(request: Request) -> str:
     """The user part of From: who asks, as he says himself."""
     try:
         return _uri_of(request.from_).unescaped_user
+    except MalformedMessage:
+        return ""
+
+
+def subscriber_of(record: SubscriptionRecord) -> str:
+    """The SIP user name of who subscribes: as he has proved, else as he says himself."""
+    if record.authenticated_user:
+        return record.authenticated_user
+    try:
+        return _uri_of(parse_name_addr(record.remote_address)).unescaped_user
     except MalformedMessage:
         return ""
 

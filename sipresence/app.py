@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from sipresence import logs, settings
+from sipresence.addressing import subscriber_of
 from sipresence.authentication import Authenticator
 from sipresence.backends.memory import LocalBus, MemoryStore
 from sipresence.backends.sqlite import SqliteStore
@@ -32,7 +33,10 @@ from sipresence.drain import drain
 from sipresence.errors import ListenError, StoreError
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
+from sipresence.events.presentation import Presenter
+from sipresence.events.profile import Profiles
 from sipresence.events.publication import PublicationCompositor
+from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resources import Resources
 from sipresence.events.timeline import Chronicle
 from sipresence.http import server
@@ -55,9 +59,10 @@ log = structlog.get_logger()
 
 # The store's writer thread must get the interpreter lock soon, or a busy loop makes each commit 5 ms late.
 SWITCH_INTERVAL = 0.0002  # s
-# Nothing here makes cycles but a few libraries: to look for them at every 700 new objects, as by default, and through
-# all of them each time their number has grown by a quarter, takes a sixth of a storm of SUBSCRIBEs.
-GC_THRESHOLDS = (50_000, 20, 100)
+# Nothing here makes cycles but a few libraries: to look through all objects each time their number has grown by a
+# quarter, as by default, takes a sixth of a storm of SUBSCRIBEs. So each is looked at twice, when it is new, which is
+# the cheaper the sooner: 1,000 take half a millisecond, 50,000 (no longer in the processor's caches) 60.
+GC_THRESHOLDS = (1_000, 10, 10_000)
 STDIN = 0
 STOP_SECONDS = 60.0  # that a stop may take on top of the drain: the last answers, HTTP requests, a slow store
 DEMO_TOKEN = "demo-token"  # noqa: S105 (of examples/office.toml; no other token is ever shown)
@@ -83,10 +88,14 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
     try:
         tag = _tagger(loaded.tag_key)
         directory = Directory(settings.accounts(config))
-        authenticator = Authenticator(directory, Nonces(_nonce_key(loaded.tag_key), since=clock.now()))
+        profiles = Profiles(settings.profiles(config))
+        nonces = Nonces(_nonce_key(loaded.tag_key), since=clock.now())
+        authenticator = Authenticator(
+            directory, nonces, understood_by=lambda agent: profiles.of(agent).digest_algorithms
+        )
         pacing = Pacing(rate=config.sip.notify_rate, in_flight=config.sip.notify_window)
-        resources = Resources(Chronicle(), directory.puts_confirmed_first)
-        notifier = _notifier(config, local_tag=tag, pacing=pacing, resources=resources)
+        resources = Resources(Chronicle(), settings.lamp_policies(config))
+        notifier = _notifier(config, directory, profiles, local_tag=tag, pacing=pacing, resources=resources)
         service = PresenceService(
             settings.service_settings(config),
             directory=directory,
@@ -118,6 +127,8 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
             load,
             service=service,
             notifier=notifier,
+            resources=resources,
+            profiles=profiles,
             pacing=pacing,
             transports=endpoint.transports,
             level=level,
@@ -213,15 +224,27 @@ async def _serve_until_told(
 
 
 def _notifier(
-    config: Config, *, local_tag: Callable[[DialogKey], str], pacing: Pacing, resources: Resources
+    config: Config,
+    directory: Directory,
+    profiles: Profiles,
+    *,
+    local_tag: Callable[[DialogKey], str],
+    pacing: Pacing,
+    resources: Resources,
 ) -> Notifier:
+    def withheld(record: SubscriptionRecord) -> bool:
+        return directory.has_caller_rules and not directory.may_know_callers(subscriber_of(record), record.resource)
+
     return Notifier(
         settings.notifier_limits(config),
         failures_allowed=config.sip.notify_failures,
         local_tag=local_tag,
-        names=COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES,
         pacing=pacing,
         resources=resources,
+        window=config.sip.coalesce_ms / 1000,
+        presenter=Presenter(
+            profiles, names=COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES, withheld=withheld
+        ),
     )
 
 

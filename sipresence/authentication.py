@@ -7,7 +7,7 @@ nothing, the work done for them included. What is right but was used before, or 
 crash of ours too, gets through with the next one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sipresence.directory import Account, Directory
@@ -29,11 +29,17 @@ class Subscriber(NamedTuple):
 
 
 class Authenticator:
-    """Checks credentials against the directory."""
+    """Checks credentials against the directory.
 
-    def __init__(self, directory: Directory, nonces: Nonces) -> None:
+    `understood_by` names the algorithms that may be offered to a phone, by its User-Agent; none: all of its account.
+    """
+
+    def __init__(
+        self, directory: Directory, nonces: Nonces, *, understood_by: Callable[[str], Sequence[str]] = lambda _: ()
+    ) -> None:
         self._directory = directory
         self._nonces = nonces
+        self._understood_by = understood_by
 
     def authenticate(
         self, request: Request, account: Account, *, means_us: Callable[[Uri], bool], now: float
@@ -52,7 +58,7 @@ class Authenticator:
                     return Subscriber(owner.id, credentials.username)
                 stale = owner is account
         nonce = self._nonces.make(account.realm, now)
-        raise SipError(401, digest.challenges(account.realm, nonce, account.digest_algorithms, stale=stale))
+        raise SipError(401, digest.challenges(account.realm, nonce, self._offered(request, account), stale=stale))
 
     def authorise(
         self, subscriber: Subscriber | None, resource: ResourceId, account: AccountId, *, caller: str
@@ -65,6 +71,11 @@ class Authenticator:
             raise SipError(403, reason="Of another account")
         if not self._directory.may_watch(caller if subscriber is None else subscriber.user, resource):
             raise SipError(403, reason="By a rule of the account")
+
+    def _offered(self, request: Request, account: Account) -> Sequence[Algorithm]:
+        """The algorithms of the account, but for those that phones of this kind stumble over (phones.md 39)."""
+        understood = self._understood_by(request.get("user-agent") or "")
+        return [one for one in account.digest_algorithms if one in understood] or account.digest_algorithms
 
     def _credentials(self, request: Request, account: Account) -> tuple[Account, Credentials] | None:
         """Pick the credentials of the account that is asked, else of any other. One a request: there is no guessing."""

@@ -63,7 +63,8 @@ class ResourceList:
 
 @dataclass(slots=True, frozen=True)
 class WatchRule:
-    """Whether a subscriber (SIP user name) may watch a resource (extension), where both patterns match in whole."""
+    """Whether a subscriber (SIP user name) may watch a resource (extension), or know who calls it, where both patterns
+    match in whole."""
 
     subscriber: re.Pattern[str]
     resource: re.Pattern[str]
@@ -75,8 +76,9 @@ class Account:
     """A tenant. `realm` is its SIP domain, in lower case; `aliases` are further host parts that mean it.
 
     Of `watch_rules` the first that matches counts. `publishers` are the SIP user names of those that may publish for
-    all its extensions. `strict_publications`: PUBLISH is answered as RFC 3903 has it; `confirmed_first`: a lamp shows
-    an answered call before one that rings. `digest_algorithms` are those its phones may use, the best first.
+    all its extensions. `strict_publications`: PUBLISH is answered as RFC 3903 has it. `withhold_callers`: who watches
+    an extension is not told who calls it, unless the first of `caller_rules` that matches allows it; the other way
+    round without. `digest_algorithms` are those its phones may use, the best first.
     """
 
     id: AccountId
@@ -92,7 +94,8 @@ class Account:
     watch_rules: tuple[WatchRule, ...] = ()
     publishers: frozenset[str] = frozenset()
     strict_publications: bool = False
-    confirmed_first: bool = False
+    withhold_callers: bool = False
+    caller_rules: tuple[WatchRule, ...] = ()
 
 
 class Directory:
@@ -100,7 +103,7 @@ class Directory:
 
     __slots__ = (
         "_accounts", "_by_host", "_by_id", "_by_realm", "_device_lamps", "_ha1", "_known", "_lamps", "_own_lamps",
-        "_tokens", "_user_lamps", "has_watch_rules",
+        "_tokens", "_user_lamps", "has_caller_rules", "has_watch_rules",
     )  # fmt: skip
 
     def __init__(self, accounts: Sequence[Account]) -> None:
@@ -110,6 +113,7 @@ class Directory:
         """Hold these accounts, and no others."""
         self._accounts = tuple(accounts)
         self.has_watch_rules = any(account.watch_rules for account in accounts)
+        self.has_caller_rules = any(account.withhold_callers or account.caller_rules for account in accounts)
         self._by_id = {account.id: account for account in accounts}
         self._by_host = {host.lower(): account for account in accounts for host in (account.realm, *account.aliases)}
         self._by_realm = {account.realm: account for account in accounts}
@@ -176,15 +180,14 @@ class Directory:
         `subscriber` is a SIP user name. Without a rule that matches, whoever is of the account may.
         """
         account = self._by_realm.get(realm_of(resource))
-        if account is None or not account.watch_rules:
+        return account is None or _allowed(account.watch_rules, subscriber, resource, otherwise=True)
+
+    def may_know_callers(self, subscriber: str, resource: ResourceId) -> bool:
+        """Whether a subscriber, a SIP user name, is told who calls this resource and whom it calls."""
+        account = self._by_realm.get(realm_of(resource))
+        if account is None:
             return True
-        extension = extension_of(resource)
-        matching = (
-            rule.allow
-            for rule in account.watch_rules
-            if rule.subscriber.fullmatch(subscriber) and rule.resource.fullmatch(extension)
-        )
-        return next(matching, True)
+        return _allowed(account.caller_rules, subscriber, resource, otherwise=not account.withhold_callers)
 
     def may_publish(self, account_id: AccountId, user: str, resource: ResourceId) -> bool:
         """Whether a device of this account may say how the resource is: its own extensions, or as a publisher all."""
@@ -192,11 +195,6 @@ class Directory:
         if account is None or account.realm != realm_of(resource):
             return False
         return user in account.publishers or (account_id, user, resource) in self._own_lamps
-
-    def puts_confirmed_first(self, account_id: AccountId) -> bool:
-        """Whether lamps of this account show an answered call before one that rings."""
-        account = self._by_id.get(account_id)
-        return account is not None and account.confirmed_first
 
     def account_by_token(self, token: str) -> AccountId | None:
         """Return the account that a static admin token opens.
@@ -238,6 +236,16 @@ class Directory:
             return self._lamps[account_id]
         except KeyError:
             raise UnknownAccount(account_id) from None
+
+
+def _allowed(rules: Sequence[WatchRule], subscriber: str, resource: ResourceId, *, otherwise: bool) -> bool:
+    if not rules:
+        return otherwise
+    extension = extension_of(resource)
+    matching = (
+        rule.allow for rule in rules if rule.subscriber.fullmatch(subscriber) and rule.resource.fullmatch(extension)
+    )
+    return next(matching, otherwise)
 
 
 def _lamp(text: str, account: Account) -> ResourceId:

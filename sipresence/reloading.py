@@ -16,6 +16,8 @@ from sipresence.config.model import Config
 from sipresence.errors import ConfigError, ListenError
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
+from sipresence.events.profile import Profiles
+from sipresence.events.resources import Resources
 from sipresence.logs import LevelFilter
 from sipresence.net.transports import Transports
 from sipresence.service import PresenceService
@@ -33,6 +35,8 @@ class Reloader:
         *,
         service: PresenceService,
         notifier: Notifier,
+        resources: Resources,
+        profiles: Profiles,
         pacing: Pacing,
         transports: Transports,
         level: LevelFilter,
@@ -41,6 +45,8 @@ class Reloader:
         self._load = load
         self._service = service
         self._notifier = notifier
+        self._resources = resources
+        self._profiles = profiles
         self._pacing = pacing
         self._transports = transports
         self._level = level
@@ -69,7 +75,11 @@ class Reloader:
         self._level.set(config.log.level)
         self._service.directory.replace(settings.accounts(config))
         self._service.configure(settings.service_settings(config))
-        self._notifier.configure(settings.notifier_limits(config), failures_allowed=sip.notify_failures)
+        self._profiles.replace(settings.profiles(config))
+        self._resources.policies = settings.lamp_policies(config)
+        self._notifier.configure(
+            settings.notifier_limits(config), failures_allowed=sip.notify_failures, window=sip.coalesce_ms / 1000
+        )
         self._pacing.limit(rate=sip.notify_rate, in_flight=sip.notify_window)
         orphans = self._service.deactivate_orphans(spread=sip.drain_seconds)
         if orphans:

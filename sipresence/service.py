@@ -20,7 +20,8 @@ from sipresence.events.effects import Effect, SaveState, Write
 from sipresence.events.notifier import Notifier
 from sipresence.events.publication import PublicationCompositor
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import DialogState, Lamp, StateChange, reset, set_manually
+from sipresence.events.resource import DialogState, Lamp, ResourceState, StateChange, reset, set_manually
+from sipresence.events.state import Messages, light_voicemail, set_do_not_disturb, set_messages
 from sipresence.events.subscription import SubscriptionView
 from sipresence.names import AccountId, ResourceId, SubscriptionId, realm_of, resource_id
 from sipresence.outbox import Outbox
@@ -212,6 +213,10 @@ class PresenceService:
         """What a lamp on this resource should show now."""
         return self._notifier.state_of(resource).lamp
 
+    def state(self, resource: ResourceId) -> ResourceState:
+        """All that is known of a resource. Not to be changed."""
+        return self._notifier.state_of(resource)
+
     def lamps(self, account: AccountId) -> dict[ResourceId, Lamp]:
         """The lamps of every resource of the account that is in the directory, subscribed to or known of."""
         realm = f"@{self.directory.account(account).realm}"
@@ -224,18 +229,38 @@ class PresenceService:
         self,
         account: AccountId,
         resources: Sequence[ResourceId],
-        state: DialogState,
+        state: DialogState | None,
         *,
         expires: int | None = None,
+        messages: Messages | None = None,
+        do_not_disturb: bool | None = None,
         by: str = "",
     ) -> None:
-        """Set lamps, all or none; returns once that is committed and delivered. `by` asks for it. Raises StoreError."""
+        """Set lamps, how many messages wait, whether calls are wanted; None leaves a thing as it is.
+
+        All or none; returns once that is committed and delivered. `by` asks for it. Raises StoreError.
+        """
         now = self._clock.now()
-        until = None if expires is None else now + expires
-        self._journal.commanded("set", account, resources, now, by=by, state=state.value, expires=expires)
-        await self._change(
-            [set_manually(account, name, state=state, at=now, expires_at=until, by=by) for name in resources]
-        )
+        self._journal.commanded("set", account, resources, now, by=by, state=state and state.value, expires=expires)
+        changes: list[StateChange] = []
+        if state is not None:
+            until = None if expires is None else now + expires
+            changes += [set_manually(account, name, state=state, at=now, expires_at=until, by=by) for name in resources]
+        if messages is not None:
+            changes += self._mailboxes(account, resources, messages, at=now, by=by)
+        if do_not_disturb is not None:
+            changes += [set_do_not_disturb(account, name, on=do_not_disturb, at=now, by=by) for name in resources]
+        await self._change(changes)
+
+    def _mailboxes(
+        self, account: AccountId, resources: Sequence[ResourceId], messages: Messages, *, at: float, by: str
+    ) -> Iterator[StateChange]:
+        """So many messages wait in each of them, and the lamps that watch them follow."""
+        prefix = self._notifier.policy(account).voicemail_prefix
+        for name in resources:
+            yield set_messages(account, name, messages, at=at, by=by)
+            if prefix:
+                yield light_voicemail(account, ResourceId(f"{prefix}{name}"), messages, at=at)
 
     async def reset(self, account: AccountId, resources: Sequence[ResourceId], *, by: str = "") -> None:
         """Forget all that is known of these resources; every subscriber is told at once. Raises StoreError."""

@@ -2,10 +2,13 @@
 
 import socket
 
-from sipresence.config.model import AccountConfig, Config, DeviceConfig, LimitsConfig, SipConfig
+from sipresence.config.model import AccountConfig, Config, DeviceConfig, LimitsConfig, ProfileConfig, SipConfig
 from sipresence.config.values import DNS_PORT, split_host_port, split_listen_url
 from sipresence.directory import Account, Device, ListMember, ResourceList, User, WatchRule
 from sipresence.drain import DrainSettings, Manner
+from sipresence.events.policy import DEFAULT, LampPolicy
+from sipresence.events.profile import PLAIN, UNSAID, Pace, Profile, Shape
+from sipresence.events.state import DialogState
 from sipresence.events.subscribe import Limits
 from sipresence.names import AccountId
 from sipresence.net.address import ListenAddress
@@ -86,6 +89,49 @@ def accounts(config: Config) -> list[Account]:
     return [_account(account, config.sip) for account in config.accounts]
 
 
+def profiles(config: Config) -> list[Profile]:
+    return [_profile(profile) for profile in config.profiles]
+
+
+def _profile(profile: ProfileConfig) -> Profile:
+    shape = Shape(
+        private=not profile.callers,
+        single_dialog=profile.single_dialog,
+        caller_confirmed=profile.caller_early_confirmed,
+        participants=profile.participants,
+        pvalue=profile.hold_pvalue,
+    )
+    pace = Pace(profile.notify_rate, profile.notify_window)
+    return Profile(
+        name=profile.name,
+        user_agent=profile.user_agent,
+        shape=PLAIN if shape == PLAIN else shape,  # these very objects, which are cheaper
+        pace=UNSAID if pace == UNSAID else pace,
+        final_notify=profile.final_notify,
+        compact_headers=profile.compact_headers,
+        min_expires=profile.min_expires,
+        digest_algorithms=profile.digest_algorithms or (),
+        lists_unasked=profile.lists_unasked,
+    )
+
+
+def lamp_policies(config: Config) -> dict[AccountId, LampPolicy]:
+    return {AccountId(account.id): _lamp_policy(account) for account in config.accounts}
+
+
+def _lamp_policy(account: AccountConfig) -> LampPolicy:
+    lamps = account.lamps
+    policy = LampPolicy(
+        confirmed_first=account.confirmed_first,
+        caller_early=DialogState(lamps.caller_early),
+        held=DialogState(lamps.held),
+        do_not_disturb=DialogState(lamps.do_not_disturb),
+        unregistered=DialogState(lamps.unregistered),
+        voicemail_prefix=lamps.voicemail_prefix,
+    )
+    return DEFAULT if policy == DEFAULT else policy  # most accounts have it, and it is cheaper
+
+
 def drain_settings(sip: SipConfig) -> DrainSettings:
     return DrainSettings(Manner(sip.drain), sip.drain_seconds)
 
@@ -104,7 +150,8 @@ def _account(account: AccountConfig, sip: SipConfig) -> Account:
         account.api_key.get_secret_value() if account.api_key else None,
         tuple(token.get_secret_value() for token in account.tokens), users, tuple(map(_device, account.devices)), lists,
         tuple(map(Algorithm, account.digest_algorithms or sip.digest_algorithms)), rules,
-        frozenset(account.publishers), account.strict_publications, account.confirmed_first,
+        frozenset(account.publishers), account.strict_publications, account.withhold_callers,
+        tuple(WatchRule(rule.subscriber, rule.resource, rule.action == "show") for rule in account.caller_rules),
     )  # fmt: skip
 
 

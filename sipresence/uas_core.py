@@ -15,9 +15,9 @@ from sipresence.directory import Directory
 from sipresence.errors import Excess, MalformedMessage, SipError
 from sipresence.events.effects import Effect, Respond, SaveState
 from sipresence.events.notifier import Notifier
+from sipresence.events.package import ALLOW_EVENTS, CONTENT_TYPES
 from sipresence.events.publication import PublicationCompositor, Publisher, PublishRules
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.subscribe import PACKAGE
 from sipresence.inbox import Inbox
 from sipresence.journal import Journal, Names, names_of
 from sipresence.names import AccountId
@@ -178,10 +178,7 @@ class UasCore:
     def _options(self, request: Request) -> list[Effect]:
         uas.refuse_extensions(request)
         uas.refuse_scheme(request)
-        headers = (
-            f"Allow: {', '.join(ALLOWED)}\r\nAccept: application/dialog-info+xml\r\n"
-            f"Allow-Events: {PACKAGE}\r\nSupported: \r\n"
-        )
+        headers = f"Allow: {', '.join(ALLOWED)}\r\nAccept: {', '.join(CONTENT_TYPES)}\r\n{ALLOW_EVENTS}Supported: \r\n"
         return [Respond(request, 200, self._stateless_tag(request), headers)]
 
     def _subscribe(self, request: Request, *, user: str) -> list[Effect]:

@@ -120,6 +120,31 @@ def test_the_realm_is_that_of_the_account_that_is_asked(house: Outside, fields: 
     assert house.challenge(**fields).realm == realm
 
 
+@pytest.mark.parametrize(
+    ("understood", "offered"),
+    [
+        ((), "SHA-256 MD5"),
+        pytest.param(("MD5",), "MD5", id="baresip 1.0.0 gives up on a 401 that offers SHA-256 as well (phones.md 39)"),
+        pytest.param(("SHA-512",), "SHA-256 MD5", id="none of the account's: then all of them"),
+    ],
+)
+def test_a_phone_is_offered_what_it_understands(understood: tuple[str, ...], offered: str) -> None:
+    directory = Directory([office()])
+    nonces = Nonces(bytes(32), since=NOW)
+    asked: list[str] = []
+
+    def understood_by(agent: str) -> tuple[str, ...]:
+        asked.append(agent)
+        return understood
+
+    authenticator = Authenticator(directory, nonces, understood_by=understood_by)
+    with pytest.raises(SipError) as refused:
+        request = parsed(subscribe(headers={"User-Agent": "baresip v1.0.0"}))
+        authenticator.authenticate(request, directory.account(OFFICE), means_us=lambda _: True, now=NOW)
+    assert " ".join(re.findall("algorithm=([^,]+)", refused.value.headers)) == offered
+    assert asked == ["baresip v1.0.0"]
+
+
 def test_who_asks_for_nobodys_account_is_refused_without_a_challenge(house: Outside) -> None:
     assert house.ask(uri="sip:101@elsewhere.example.net").status == 403
     assert (

@@ -295,3 +295,29 @@ def test_no_repr_shows_a_secret() -> None:
         devices=(device("d", "phone", password="SECRET-4"), Device("e", "", None, None, "e", None, {MD5: "SECRET-5"})),
     )
     assert "SECRET" not in repr(secretive)
+
+
+@pytest.mark.parametrize("withheld", [True, False])
+@pytest.mark.parametrize(
+    ("subscriber", "extension", "may"),
+    [
+        ("reception", "101", True),
+        ("lobby", "101", False),
+        pytest.param("desk", "101", None, id="no rule matches: as the account has it"),
+    ],
+)
+def test_who_may_know_callers(subscriber: str, extension: str, *, may: bool | None, withheld: bool) -> None:
+    rules = tuple(
+        WatchRule(re.compile(name, re.IGNORECASE), re.compile(".*"), allow)
+        for name, allow in (("reception", True), ("lobby", False))
+    )
+    directory = Directory([account(withhold_callers=withheld, caller_rules=rules), account(OTHER, "other.example.com")])
+    expected = not withheld if may is None else may
+    assert directory.has_caller_rules
+    assert directory.may_know_callers(subscriber, ResourceId(f"{extension}@acme.example.com")) is expected
+    assert directory.may_know_callers(subscriber, ResourceId(f"{extension}@other.example.com"))
+    assert directory.may_know_callers(subscriber, ResourceId(f"{extension}@gone.example.com"))
+
+
+def test_most_offices_withhold_nothing() -> None:
+    assert not Directory([account()]).has_caller_rules

@@ -39,7 +39,7 @@ async def test_figures_of_a_quiet_day(house: House) -> None:
     await house.service.set_state(OFFICE, (LAMP,), EARLY)
     house.clock.settle()
     house.answer(house.endpoint.notifies[-1])
-    house.receive(subscribe(event="presence", call_id="2"))
+    house.receive(subscribe(event="refer", call_id="2"))
     seen = figures(house)
     assert seen.now == NOW
     assert seen.notifier.subscriptions == {Kind(OFFICE, "dialog", "UDP", "yealink"): 1}

@@ -149,7 +149,7 @@ def test_every_refusal_is_counted_by_name_and_few_are_logged(house: House) -> No
     with structlog.testing.capture_logs() as lines:
         house.receive(*(subscribe(call_id=f"{n}", expires=1) for n in range(100)))
         house.clock.advance(1)
-        house.receive(subscribe(event="presence"), options(headers={"Require": "x"}))
+        house.receive(subscribe(event="refer"), options(headers={"Require": "x"}))
     assert refused(house.service) == {"interval_too_brief": 100, "event": 1, "extension": 1}
     assert len(lines) == 12
     assert (lines[0]["reason"], lines[0]["source"]) == ("interval_too_brief", "192.0.2.7:5060")

@@ -69,7 +69,7 @@ def test_the_200_has_what_publishers_need(house: House) -> None:
 @pytest.mark.parametrize(
     ("message", "status"),
     [
-        pytest.param(publish(dialog_info(Call("early")), event="presence"), 489, id="another package"),
+        pytest.param(publish(dialog_info(Call("early")), event="message-summary"), 489, id="another package"),
         pytest.param(publish(), 400, id="initial, without a body"),
         pytest.param(publish(b"<nonsense"), 400, id="a body that is no document"),
         pytest.param(publish(dialog_info(Call("early")), tag="p9.1"), 412, id="a tag that was never issued"),
@@ -122,6 +122,73 @@ async def test_a_set_and_a_call_do_not_hide_each_other(house: House) -> None:
     assert house.service.lamp(LAMP).state is CONFIRMED
     ask(house, publish(dialog_info(Call("terminated")), tag=tag, cseq=2))
     assert house.service.lamp(LAMP).state is TERMINATED
+
+
+def test_the_refresh_of_an_orphan_is_granted_and_told_to_nobody(house: House) -> None:
+    """Edge case 2 of Kamailio: long after the call."""
+    house.subscribed()
+    tags = []
+    for number, state in enumerate(("trying", "early", "terminated"), 1):
+        answer, notify = house.receive(publish(dialog_info(Call(state)), cseq=number), way=PROXY)
+        assert isinstance(answer, Respond)
+        assert isinstance(notify, Notify)
+        house.answer(notify)
+        tags.append(tag_of(answer))
+    house.clock.advance(100)
+    orphan = tags[0]
+    (answer,) = house.receive(publish(tag=orphan, cseq=4), way=PROXY)
+    assert isinstance(answer, Respond)
+    assert tag_of(answer) not in ("", *tags)
+
+
+def test_two_proxies_that_report_one_call_are_two_publishers(house: House) -> None:
+    """Known by their addresses, whatever their ports: the call is over when both have said so."""
+    other, elsewhere = flow(host="192.0.2.21"), flow(host="192.0.2.20", port=9)
+    tags = [tag_of(ask(house, publish(dialog_info(Call("confirmed"))), way)) for way in (PROXY, other)]
+    ask(house, publish(dialog_info(Call("terminated")), cseq=2), elsewhere)
+    assert house.service.lamp(LAMP).state is CONFIRMED
+    ask(house, publish(dialog_info(Call("terminated")), tag=tags[1], cseq=2), other)
+    assert house.service.lamp(LAMP).state is TERMINATED
+
+
+@pytest.mark.parametrize(
+    ("uri", "extension"),
+    [
+        ("sip:101@pbx.example.com", "101"),
+        ("sip:101@OFFICE.example.com:5080;user=phone", "101"),
+        ("sip:*78@office.example.com", "*78"),
+        ("sip:%2A78@office.example.com", "*78"),
+        ("sip:Alice@office.example.com", "alice"),
+    ],
+)
+def test_an_extension_in_any_writing(house: House, uri: str, extension: str) -> None:
+    ask(house, publish(dialog_info(Call("early")), uri=uri))
+    assert house.service.lamp(resource_id(extension, REALM)).state is EARLY
+
+
+def test_a_pbx_starts_and_publishes_each_hint_at_once() -> None:
+    """Edge case 10: all in one batch, and idle ones are no news. How fast phones are told: test_notifier_pacing.py."""
+    store = ManualStore()
+    house = House(store=store)
+    house.receive(subscribe())
+    store.commit()
+    house.clock.settle()
+    _, first = house.endpoint.take()
+    assert isinstance(first, Notify)
+    house.answer(first)
+    house.receive(*map(hint, range(100, 300)), way=PROXY)
+    assert len(store.submitted[-1]) == 200
+    store.commit()
+    house.clock.settle()
+    told = house.endpoint.take()
+    assert [sent.status for sent in told if isinstance(sent, Respond)] == [200] * 200
+    assert len(told) == 200
+
+
+def hint(number: int) -> bytes:
+    """As Asterisk publishes an idle extension: state, no call."""
+    body = dialog_info(Call("terminated", f"{number}", ""))
+    return publish(body, uri=f"sip:{number}@{REALM}", call_id=f"hint-{number}")
 
 
 def test_it_expires(house: House) -> None:

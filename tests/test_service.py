@@ -15,9 +15,11 @@ from sipresence.directory import Account, Device, Directory
 from sipresence.errors import InvalidExtension, StoreError, UnknownAccount
 from sipresence.events.effects import Notify, Respond
 from sipresence.events.notifier import Notifier
+from sipresence.events.policy import LampPolicy
 from sipresence.events.publication import PublicationCompositor
 from sipresence.events.resource import DialogState, Lamp
 from sipresence.events.resources import Resources
+from sipresence.events.state import Messages
 from sipresence.events.subscribe import Limits
 from sipresence.events.timeline import Chronicle
 from sipresence.names import AccountId, ResourceId
@@ -76,7 +78,7 @@ class House:
             debug=debug,
         )
         directory = Directory(accounts)
-        resources = Resources(Chronicle(), directory.puts_confirmed_first)
+        self.resources = resources = Resources(Chronicle())
         names = itertools.count(1)
         self.service = PresenceService(
             settings,
@@ -210,7 +212,7 @@ FAULTS: list[tuple[int, dict[str, Any]]] = [
     (420, {"headers": {"Require": "100rel"}}),
     (416, {"uri": "tel:101"}),
     (404, {"uri": "sip:office.example.com"}),
-    (489, {"event": "presence"}),
+    (489, {"event": "presence.winfo"}),
     (406, {"accept": "text/plain"}),
     (423, {"expires": 1}),
 ]
@@ -432,6 +434,43 @@ async def test_sets_of_many_lamps_are_one_transaction() -> None:
     store.commit()
     await verb
     assert house.service.lamp(PARKED).state is EARLY
+
+
+async def test_new_messages_light_the_lamp_that_watches_the_mailbox(house: House) -> None:
+    watched = ResourceId(f"*98{LAMP}")
+    for messages, shown in ((Messages(new=1), CONFIRMED), (Messages(saved=1), TERMINATED)):
+        await house.service.set_state(OFFICE, [LAMP], None, messages=messages)
+        assert house.service.lamp(watched).state is shown
+        assert house.service.state(LAMP).messages == messages
+
+
+async def test_an_account_may_have_no_lamps_for_mailboxes(house: House) -> None:
+    house.resources.policies = {OFFICE: LampPolicy(voicemail_prefix="")}
+    await house.service.set_state(OFFICE, [LAMP], None, messages=Messages(new=1))
+    assert house.service.state(ResourceId(f"*98{LAMP}")).blank
+
+
+async def test_all_that_is_set_at_once_is_one_transaction() -> None:
+    store = ManualStore()
+    house = House(store=store)
+    said = house.service.set_state(OFFICE, [LAMP], EARLY, messages=Messages(new=1), do_not_disturb=True)
+    verb = await running(said)
+    assert [len(batch) for batch in store.submitted] == [4]
+    store.commit()
+    await verb
+    assert house.service.lamp(LAMP).state is EARLY
+    assert house.service.state(LAMP).presence.do_not_disturb
+
+
+async def test_what_was_said_survives_a_restart() -> None:
+    store = MemoryStore()
+    before = House(store=store)
+    await before.service.set_state(OFFICE, [LAMP], None, messages=Messages(new=1, saved=2), do_not_disturb=True)
+    after = House(store=store)
+    after.service.restore(await store.load())
+    assert after.service.state(LAMP).messages == Messages(new=1, saved=2)
+    assert after.service.state(LAMP).presence.do_not_disturb
+    assert after.service.lamp(ResourceId(f"*98{LAMP}")).state is CONFIRMED
 
 
 @pytest.mark.parametrize("verb", [lambda s: s.set_state(OFFICE, [LAMP], EARLY), lambda s: s.reset(OFFICE, [LAMP])])

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from sipresence.errors import StoreError
 from sipresence.events.effects import Forget, Save, Write
-from sipresence.events.published import endings
+from sipresence.events.published import emptied
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import StateChange
+from sipresence.events.resource import Source, StateChange
 from sipresence.names import ResourceId, SubscriptionId
 from sipresence.ports import Loaded
 
@@ -26,7 +26,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.fail_with: StoreError | None = None
         self._subscriptions: dict[SubscriptionId, SubscriptionRecord] = {}
-        self._states: dict[ResourceId, dict[str, StateChange]] = {}  # by publication, "" for the manual state
+        self._states: dict[ResourceId, dict[tuple[Source | None, str], StateChange]] = {}  # by source
         self._tag_key = os.urandom(32)
 
     async def load(self) -> Loaded:
@@ -55,18 +55,21 @@ class MemoryStore:
 
     def _apply_state(self, change: StateChange) -> None:
         said = self._states.setdefault(change.resource, {})
+        key = (change.source, change.publication)
         if change.is_reset:
-            said.pop("", None)
-            for name, known in said.items():
-                said[name] = replace(known, dialogs=endings(known))
+            self._states[change.resource] = {
+                key: emptied(known) if key[0] is Source.PUBLISHED else known
+                for key, known in said.items()
+                if key[0] in (Source.PUBLISHED, Source.REGISTRAR)  # which phones are registered stays true
+            }
         elif change.is_end:
-            said.pop(change.publication, None)
+            said.pop(key, None)
         else:
-            known = said.get(change.publication, change)
-            if not change.publication and known.dialogs == change.dialogs:
+            known = said.get(key)
+            if known is not None and not change.publication and known.says_the_same_as(change):
                 change = replace(change, at=known.at)  # saying it again is no news: the lamp shows it since then
-            said[change.publication] = change
-        if not said:
+            said[key] = change
+        if not self._states[change.resource]:
             del self._states[change.resource]
 
 

@@ -21,31 +21,37 @@ FROM subscriptions ORDER BY id;
 
 -- name: save_state
 -- Saying the same again is no news: a lamp that was set keeps its `at`, and lives as long as the last word says.
-INSERT INTO states (account, resource, source, dialogs, at, expires_at, publication, publisher, entity_tag)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO states (account, resource, source, dialogs, at, expires_at, publication, publisher, entity_tag, details)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (resource, source, publication) DO UPDATE SET
     account = excluded.account,
-    at = CASE WHEN publication = '' AND dialogs = excluded.dialogs THEN at ELSE excluded.at END,
+    at = CASE
+        WHEN publication = '' AND dialogs = excluded.dialogs AND details = excluded.details THEN at ELSE excluded.at
+    END,
     dialogs = excluded.dialogs,
     expires_at = excluded.expires_at,
     publisher = excluded.publisher,
-    entity_tag = excluded.entity_tag;
+    entity_tag = excluded.entity_tag,
+    details = excluded.details;
 
 -- name: forget_publication
 DELETE FROM states WHERE (resource, publication) IN (VALUES (?, ?)) AND publication <> '';
 
--- name: reset_manual_state
-DELETE FROM states WHERE publication = '' AND resource IN (VALUES (?));
+-- name: reset_states
+-- Which phones are registered stays true.
+DELETE FROM states WHERE publication = '' AND source <> 'registrar' AND resource IN (VALUES (?));
 
 -- name: reset_publications
 -- They stay, with their tags, and with the dialogs that have ended: those must not come to life again.
 UPDATE states SET dialogs = (
     SELECT json_group_array(json(each.value)) FROM json_each(states.dialogs) AS each
     WHERE json_extract(each.value, '$.state') = 'terminated'
-) WHERE publication <> '' AND resource IN (VALUES (?));
+), details = CASE WHEN json_type(details, '$.presence') IS NULL THEN '{}' ELSE '{"presence": {}}' END
+WHERE publication <> '' AND resource IN (VALUES (?));
 
 -- name: load_states
-SELECT account, resource, source, dialogs, at, expires_at, publication, publisher, entity_tag FROM states ORDER BY at;
+SELECT account, resource, source, dialogs, at, expires_at, publication, publisher, entity_tag, details
+FROM states ORDER BY at;
 
 -- name: make_tag_key
 INSERT OR IGNORE INTO meta (name, value) VALUES ('tag_key', ?);

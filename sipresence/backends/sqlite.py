@@ -21,14 +21,12 @@ The statements are in queries.sql, the schema is what migrations/ lead to; `user
 
 import asyncio
 import fcntl
-import json
 import os
 import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from itertools import chain, groupby
@@ -40,11 +38,10 @@ from typing import Literal, TypeAlias
 import structlog
 
 from sipresence.backends.failure_mark import FailureMark
+from sipresence.backends.state_rows import StateRow, state_change, state_row
 from sipresence.errors import StoreError, StoreUnusable
 from sipresence.events.effects import Forget, Save, Write
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import DialogInfo, DialogState, Source, StateChange
-from sipresence.names import AccountId, ResourceId
 from sipresence.ports import Loaded
 
 APPLICATION_ID = 0x5349504E  # "SIPN", set by the first migration: tells our files from other programs'
@@ -55,7 +52,6 @@ MOST_ROWS = 256  # in one statement, which then has 256 * 29 of the 32,766 param
 LONG_LOG_PAGES = 8192  # a log of 32 MB that was not moved to its end beside the writer: the writer moves the rest
 
 Done: TypeAlias = Callable[[StoreError | None], None]
-StateRow: TypeAlias = tuple[str, str, str, str, float, float | None, str, str, str]
 Parameters: TypeAlias = SubscriptionRecord | StateRow | tuple[int | str, ...]
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -222,9 +218,8 @@ _FOLDER = files("sipresence.backends")
 _SQL = _named_statements(_FOLDER.joinpath("queries.sql").read_text("utf-8"))
 _SAVE, _FORGET = _SQL["save_subscription"], _SQL["forget_subscription"]
 _SAVE_STATE, _FORGET_PUBLICATION = _SQL["save_state"], _SQL["forget_publication"]
-_RESETS = (_SQL["reset_manual_state"], _SQL["reset_publications"])
+_RESETS = (_SQL["reset_states"], _SQL["reset_publications"])
 _ROW = re.compile(r"\([?, ]+\)")
-_DIALOG_FIELDS = tuple(field.name for field in fields(DialogInfo))
 
 
 def _statements(write: Write) -> Iterator[tuple[str, Parameters]]:
@@ -239,16 +234,7 @@ def _statements(write: Write) -> Iterator[tuple[str, Parameters]]:
     elif write.change.is_end:
         yield _FORGET_PUBLICATION, (write.change.resource, write.change.publication)
     else:
-        yield _SAVE_STATE, _state_row(write.change)
-
-
-def _state_row(change: StateChange) -> StateRow:
-    assert change.source is not None
-    dialogs = json.dumps([{name: getattr(dialog, name) for name in _DIALOG_FIELDS} for dialog in change.dialogs])
-    return (
-        change.account, change.resource, change.source.value, dialogs, change.at, change.expires_at,
-        change.publication, change.publisher, change.entity_tag,
-    )  # fmt: skip
+        yield _SAVE_STATE, state_row(write.change)
 
 
 @cache
@@ -268,16 +254,6 @@ def _chunks(rows: list[Parameters]) -> Iterator[list[Parameters]]:
         size = min(1 << left.bit_length() - 1, MOST_ROWS)
         yield rows[start : start + size]
         start += size
-
-
-def _state_change(row: StateRow) -> StateChange:
-    account, resource, source, dialogs, at, expires_at, *publication = row
-    said = tuple(DialogInfo(**{**dialog, "state": DialogState(dialog["state"])}) for dialog in json.loads(dialogs))
-    name, publisher, entity_tag = publication
-    return StateChange(
-        AccountId(account), ResourceId(resource), Source(source), said, at, expires_at,
-        publication=name, publisher=publisher, entity_tag=entity_tag,
-    )  # fmt: skip
 
 
 def _lock(path: Path, opened: ExitStack) -> int:
@@ -346,6 +322,6 @@ def _checkpoint(db: sqlite3.Connection) -> int:
 def _load(db: sqlite3.Connection, *, numbers_passed: int) -> Loaded:
     db.execute(_SQL["make_tag_key"], (os.urandom(32),))
     subscriptions = list(map(SubscriptionRecord._make, db.execute(_SQL["load_subscriptions"])))
-    states = list(map(_state_change, db.execute(_SQL["load_states"])))
+    states = list(map(state_change, db.execute(_SQL["load_states"])))
     (tag_key,) = db.execute(_SQL["load_tag_key"]).fetchone()
     return Loaded(subscriptions, states, tag_key, numbers_passed)

@@ -1,13 +1,13 @@
 """What is different between two configurations, and what of it can be taken in while the server runs.
 
-Keys are `section.key`; `accounts` is one key, with all that is in it.
+Keys are `section.key`; `accounts` and `profiles` are one key each, with all that is in it.
 """
 
 from sipresence.config.model import Config
 
 RELOADED = frozenset(
     (
-        "accounts", "log.level",
+        "accounts", "log.level", "profiles", "sip.coalesce_ms",
         "sip.default_expires", "sip.digest_algorithms", "sip.drain", "sip.drain_seconds", "sip.max_expires",
         "sip.min_expires", "sip.notify_failures", "sip.notify_rate", "sip.notify_window", "sip.tls_certificate",
         "sip.tls_client_ca", "sip.tls_hosts", "sip.tls_private_key", "sip.trusted_networks", "sip.unknown_resources",
@@ -34,7 +34,7 @@ def changed(old: Config, new: Config) -> list[str]:
     keys = []
     for section in Config.model_fields:
         before, after = getattr(old, section), getattr(new, section)
-        if section == "accounts":
+        if section in ("accounts", "profiles"):
             keys += [section] * (before != after)
         else:
             fields = type(before).model_fields

@@ -14,6 +14,7 @@ so that a wrong field hides no duplicate. No finding and no `repr` shows a secre
 
 import tomllib
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from sipresence.config.contradictions import contradictions
-from sipresence.config.model import Config
+from sipresence.config.model import Config, ProfileConfig
 from sipresence.errors import ConfigError
 
 PREFIX = "SIPRESENCE_"
@@ -51,7 +52,17 @@ def load(path: Path | None, overrides: Mapping[str, str], environ: Mapping[str, 
     if findings:
         raise ConfigError(findings)
     folder = path.parent if path else Path()
-    return config.model_copy(update={"sip": config.sip.anchored(folder), "store": config.store.anchored(folder)})
+    own = {profile.name for profile in config.profiles}
+    profiles = (*config.profiles, *(known for known in known_profiles() if known.name not in own))
+    return config.model_copy(
+        update={"sip": config.sip.anchored(folder), "store": config.store.anchored(folder), "profiles": profiles}
+    )
+
+
+def known_profiles() -> tuple[ProfileConfig, ...]:
+    """The quirk profiles that come with the server (profiles.toml)."""
+    text = files("sipresence.config").joinpath("profiles.toml").read_text("utf-8")
+    return tuple(map(ProfileConfig.model_validate, tomllib.loads(text)["profiles"]))
 
 
 def _file(path: Path | None) -> dict[str, object]:

@@ -79,6 +79,7 @@ class SipConfig(_Section):
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
     notify_rate: Annotated[int, Field(ge=0, le=10_000)] = 10
     notify_window: Annotated[int, Field(ge=0, le=10_000)] = 10
+    coalesce_ms: Annotated[int, Field(ge=0, le=10_000)] = 50
     compact_headers: bool = False
     nat_keepalive: Annotated[int, Field(ge=0, le=3600)] = 30
     nameservers: tuple[Annotated[str, AfterValidator(name_server)], ...] = ()
@@ -213,6 +214,24 @@ class WatchRuleConfig(_Section):
     action: Literal["allow", "deny"]
 
 
+class CallerRuleConfig(_Section):
+    """[[accounts.caller_rules]]: likewise."""
+
+    subscriber: Pattern
+    resource: Pattern
+    action: Literal["show", "withhold"]
+
+
+class LampsConfig(_Section):
+    """[accounts.lamps]: what lamps show, `terminated` for nothing."""
+
+    caller_early: Literal["early", "confirmed", "trying"] = "early"
+    held: Literal["confirmed", "early"] = "confirmed"
+    do_not_disturb: Literal["terminated", "early", "confirmed"] = "terminated"
+    unregistered: Literal["terminated", "early", "confirmed"] = "terminated"
+    voicemail_prefix: Annotated[str, Field(max_length=16)] = "*98"
+
+
 class AccountConfig(_Section):
     """[[accounts]]; ids, realm and aliases in lower case."""
 
@@ -230,6 +249,28 @@ class AccountConfig(_Section):
     publishers: tuple[Text, ...] = ()
     strict_publications: bool = False
     confirmed_first: bool = False
+    lamps: LampsConfig = LampsConfig()
+    withhold_callers: bool = False
+    caller_rules: tuple[CallerRuleConfig, ...] = ()
+
+
+class ProfileConfig(_Section):
+    """[[profiles]]: what one kind of phone needs (config/profiles.toml has the known ones)."""
+
+    name: Annotated[Text, length(1, 32)]
+    user_agent: Pattern
+    single_dialog: bool = False
+    caller_early_confirmed: bool = False
+    callers: bool = True
+    participants: bool = True
+    hold_pvalue: bool = False
+    final_notify: bool = True
+    notify_rate: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    notify_window: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    compact_headers: bool | None = None
+    min_expires: Seconds | None = None
+    digest_algorithms: DigestAlgorithms | None = None
+    lists_unasked: bool = False
 
 
 class Config(_Section):
@@ -241,3 +282,4 @@ class Config(_Section):
     log: LogConfig = LogConfig()
     limits: LimitsConfig = LimitsConfig()
     accounts: tuple[AccountConfig, ...] = ()
+    profiles: tuple[ProfileConfig, ...] = ()

@@ -5,11 +5,15 @@ Aastra and Yealink (phones.md 8, 9). Always with `<local>` and `<remote>`, which
 call-id and tags are there where they are known, which pickup needs, too (phones.md 12).
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import replace
 from xml.sax.saxutils import escape, quoteattr
 
-from sipresence.events.resource import DialogInfo, DialogState, ResourceState, manual_dialog
+from sipresence.events.document import Document, attribute
+from sipresence.events.profile import PLAIN, Shape
+from sipresence.events.resource import DialogInfo, DialogState, ResourceState, manual_dialog, resource_identity
 
+PACKAGE = "dialog"
 CONTENT_TYPE = "application/dialog-info+xml"
 SHOWN = 16  # dialogs of a document at most: it should fit into a datagram or two
 
@@ -17,57 +21,68 @@ _OPENING = (
     b'<?xml version="1.0" encoding="UTF-8"?>\r\n<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="'
 )
 _AFTER_VERSION = b'" state="full" entity='
-_CODES = {state: code for code, state in enumerate(DialogState)}
 
 
-class Document:
-    """One rendered state of one resource, shared by all its subscriptions.
+class DialogInfoDocument(Document):
+    """A dialog-info document, without its version and entity."""
 
-    `changed_at` is when the resource came into this state, 0 where nobody has ever spoken of it or this is no news.
-    """
-
-    __slots__ = ("_tail", "changed_at", "code", "revision", "state")
-
-    def __init__(self, state: DialogState, tail: bytes, *, revision: int = 0, changed_at: float = 0.0) -> None:
-        self.state = state
-        self.code = _CODES[state]
-        self.revision = revision
-        self.changed_at = changed_at
-        self._tail = tail
+    __slots__ = ()
 
     def stamp(self, version: int, entity: str) -> bytes:
-        """Return the document for one subscriber: its version, and the address as it wrote it."""
-        return b"".join((_OPENING, b"%d" % version, _AFTER_VERSION, _attribute(entity), self._tail))
+        """Hot: once per NOTIFY."""
+        return b"".join((self.head, b"%d" % version, _AFTER_VERSION, attribute(entity), self.tail))
 
 
-def render(resource: ResourceState) -> Document:
+def render(resource: ResourceState, shape: Shape = PLAIN) -> Document:
     """Render the dialogs of a resource, those that have just ended behind them, or its idle document."""
-    dialogs = (*resource.dialogs, *resource.ended)[:SHOWN] or (manual_dialog(resource.id, DialogState.TERMINATED),)
-    body = "".join(map(_dialog, dialogs))
+    dialogs = _dialogs(resource)
+    if shape is not PLAIN:
+        dialogs = [_shaped(dialog, shape, resource) for dialog in dialogs[: 1 if shape.single_dialog else SHOWN]]
+    body = "".join(_dialog(dialog, shape) for dialog in dialogs)
     tail = f">\r\n{body}</dialog-info>\r\n".encode()
-    changed_at = 0.0 if resource.quiet else resource.changed_at
-    return Document(dialogs[0].state, tail, revision=resource.revision, changed_at=changed_at)
+    return DialogInfoDocument(dialogs[0].state, _OPENING, tail, revision=resource.revision, changed_at=resource.news_at)
 
 
-@lru_cache(maxsize=65536)
-def _attribute(text: str) -> bytes:
-    return quoteattr(text).encode()
+def _dialogs(resource: ResourceState) -> Sequence[DialogInfo]:
+    return (*resource.dialogs, *resource.ended)[:SHOWN] or (manual_dialog(resource.id, DialogState.TERMINATED),)
 
 
-def _dialog(dialog: DialogInfo) -> str:
-    # The schema of RFC 4235 spells it pval; Asterisk and FreeSWITCH write pvalue.
-    rendering = '<param pname="+sip.rendering" pval="no"/>' if dialog.held else ""
-    local = _participant(dialog.local_identity, dialog.local_display, dialog.local_target, rendering)
-    remote = _participant(dialog.remote_identity, dialog.remote_display, dialog.remote_target)
+def _shaped(dialog: DialogInfo, shape: Shape, resource: ResourceState) -> DialogInfo:
+    if shape.caller_confirmed and dialog.state is DialogState.EARLY and dialog.direction == "initiator":
+        dialog = replace(dialog, state=DialogState.CONFIRMED)
+    return _without_caller(dialog, resource_identity(resource.id)) if shape.private else dialog
+
+
+def _without_caller(dialog: DialogInfo, identity: str) -> DialogInfo:
+    """For those who may not know who calls: both ends are the resource itself.
+
+    Call-id and tags stay, which name nobody: the call may be picked up (RFC 4235 section 5.1).
+    """
+    return replace(
+        dialog, local_identity=identity, local_display="", local_target="", remote_identity=identity, remote_display="",
+        remote_target="",
+    )  # fmt: skip
+
+
+def _dialog(dialog: DialogInfo, shape: Shape) -> str:
     return (
         f"<dialog id={quoteattr(dialog.id)}{_optional('call-id', dialog.call_id)}"
         f"{_optional('local-tag', dialog.local_tag)}{_optional('remote-tag', dialog.remote_tag)}"
         f"{_optional('direction', dialog.direction)}>\r\n"
         f"<state>{dialog.state}</state>\r\n"
-        f"<local>{local}</local>\r\n"
-        f"<remote>{remote}</remote>\r\n"
+        f"{_participants(dialog, shape)}"
         "</dialog>\r\n"
     )
+
+
+def _participants(dialog: DialogInfo, shape: Shape) -> str:
+    if not shape.participants:
+        return ""
+    # The schema of RFC 4235 spells it pval; Asterisk and FreeSWITCH write pvalue.
+    rendering = f'<param pname="+sip.rendering" {"pvalue" if shape.pvalue else "pval"}="no"/>' if dialog.held else ""
+    local = _participant(dialog.local_identity, dialog.local_display, dialog.local_target, rendering)
+    remote = _participant(dialog.remote_identity, dialog.remote_display, dialog.remote_target)
+    return f"<local>{local}</local>\r\n<remote>{remote}</remote>\r\n"
 
 
 def _participant(identity: str, display: str, target: str, params: str = "") -> str:

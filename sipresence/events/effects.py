@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sipresence.events.dialog_info import Document
+from sipresence.events.document import Document
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import StateChange
 from sipresence.names import CallId, SubscriptionId

@@ -10,7 +10,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
-from sipresence.events.dialog_info import Document
+from sipresence.events.document import Document
 from sipresence.events.resource import DialogState
 
 NOTIFIES, SUBSCRIBES, MOVES = 8, 3, 3  # that are kept of each

@@ -14,6 +14,9 @@ from sipresence.events.effects import Effect, Forget, Notify, Save, SaveState, W
 from sipresence.events.farewell import farewell_times
 from sipresence.events.history import Asked as Ask
 from sipresence.events.pacing import Pacing
+from sipresence.events.package import read_package
+from sipresence.events.policy import DEFAULT, LampPolicy
+from sipresence.events.presentation import Presenter
 from sipresence.events.quotas import Quotas
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import ResourceState, StateChange
@@ -26,7 +29,6 @@ from sipresence.events.subscribe import (
     granted,
     new_record,
     read,
-    read_package,
     renewed_record,
     same_dialog,
 )
@@ -47,15 +49,15 @@ from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.sip.dialog import DialogKey
 from sipresence.sip.flow import Flow
 from sipresence.sip.headers import Event
-from sipresence.sip.message import LONG_NAMES, HeaderNames, Request
+from sipresence.sip.message import Request
 
 
 class Notifier:
     """All subscriptions of one node.
 
     `local_tag` names a dialog, the same one after every restart; `failures_allowed` NOTIFYs in a row may fail before a
-    subscription ends; `names` spell the headers of NOTIFYs; without `pacing` a target is told all at once. `resources`
-    are shared with what else speaks of them.
+    subscription ends; without `pacing` a target is told all at once; changes that follow another within `window` s are
+    told together. `presenter` says how each subscriber is told. `resources` are shared with what else speaks of them.
     """
 
     def __init__(
@@ -64,11 +66,12 @@ class Notifier:
         *,
         failures_allowed: int,
         local_tag: Callable[[DialogKey], str],
-        names: HeaderNames = LONG_NAMES,
         pacing: Pacing | None = None,
         resources: Resources | None = None,
+        window: float = 0.0,
+        presenter: Presenter | None = None,
     ) -> None:
-        self._names = names
+        self._presenter = Presenter() if presenter is None else presenter
         self._local_tag = local_tag
         self._subscriptions: dict[SubscriptionId, Subscription] = {}  # until the last NOTIFY is answered
         self._resources = Resources(Chronicle()) if resources is None else resources
@@ -77,15 +80,17 @@ class Notifier:
         self._failures_allowed = failures_allowed
         self._quotas = Quotas(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)
         self._roll = Roll(self._quotas, self._resources)
-        self._teller = Teller(self._resources, Pacing(rate=0, in_flight=0) if pacing is None else pacing)
+        unpaced = Pacing(rate=0, in_flight=0)
+        self._teller = Teller(self._resources, unpaced if pacing is None else pacing, window=window)
         self._farewells: Deadlines[SubscriptionId] = Deadlines()
         self._notifies: Counter[int] = Counter()  # by final status
         self._change_to_answered = Histogram()
         self._last_id = 0
 
-    def configure(self, limits: Limits, *, failures_allowed: int) -> None:
+    def configure(self, limits: Limits, *, failures_allowed: int, window: float) -> None:
         """From here on accept within these limits; what was granted stays granted."""
         self._limits = limits
+        self._teller.window = window
         self._failures_allowed = failures_allowed
         self._quotas.limit(in_all=limits.max_subscriptions, per_subscriber=limits.subscriptions_per_subscriber)
 
@@ -121,6 +126,10 @@ class Notifier:
     def state_of(self, name: ResourceId) -> ResourceState:
         """What is known of a resource, blank for one nobody spoke of."""
         return self._resources.get(name).state
+
+    def policy(self, account: AccountId) -> LampPolicy:
+        """What an account wants its lamps to show."""
+        return self._resources.policies.get(account, DEFAULT)
 
     def record(self, ident: SubscriptionId) -> SubscriptionRecord | None:
         """The row of a subscription, until its last NOTIFY is answered."""
@@ -173,7 +182,7 @@ class Notifier:
         One that repeats a living subscription (Call-ID, From tag, Event) renews it under the same name.
         """
         event = read_package(request)
-        asked = read(request, self._limits)
+        asked = self._read(request, event.package)
         if not asked.contact:
             raise SipError(400, reason="Missing Contact")
         account, resource, _, user = watched
@@ -196,14 +205,18 @@ class Notifier:
             # our answer was lost, and is answered as before.
             raise SipError(500, reason="CSeq out of order")
         subscription.remote_cseq = request.cseq
-        return self._renew(subscription, request, read(request, self._limits), initial=False, now=now)
+        asked = self._read(request, subscription.record.event)
+        return self._renew(subscription, request, asked, initial=False, now=now)
+
+    def _read(self, request: Request, package: str) -> Asked:
+        return read(request, self._limits, package, min_expires=self._presenter.profile(request).min_expires)
 
     def _accept(
         self, request: Request, watched: Watched, asked: Asked, *, event: Event, tag: str, now: float
     ) -> list[Effect]:
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
         self._roll.refuse(record)
-        subscription = Subscription(record, flow=request.flow, names=self._names)
+        subscription = Subscription(record, flow=request.flow, presentation=self._presenter.presentation(record))
         self._list(subscription)
         subscription.history.asked(Ask.SUBSCRIBED, now, expires=asked.expires)
         subscription.feed(Input.REFRESHED)
@@ -219,7 +232,8 @@ class Notifier:
         """
         tag = self._local_tag(key._replace(event_id=f"{event.id};cseq={request.cseq}"))
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
-        subscription = self._subscriptions[record.id] = Subscription(record, flow=request.flow, names=self._names)
+        subscription = Subscription(record, flow=request.flow, presentation=self._presenter.presentation(record))
+        self._subscriptions[record.id] = subscription
         subscription.feed(Input.ENDED)
         return [granted(request, asked, tag=tag), self._teller.notify(subscription, now, ended=Reason.TIMEOUT)]
 
@@ -229,6 +243,7 @@ class Notifier:
         previous = subscription.record
         record = renewed_record(subscription, request, asked, initial=initial, now=now)
         moved = self._roll.replace(subscription, record, request.flow, now=now)
+        subscription.present(self._presenter.presentation(record))
         subscription.remote_cseq = request.cseq
         answer = granted(request, asked, tag=record.local_tag)
         if not asked.expires:
@@ -247,6 +262,11 @@ class Notifier:
         """End a subscription: it leaves every list at once, and its phone gets one last NOTIFY."""
         self._chronicle.ended(subscription, end, now)
         self._unlist(subscription)
+        if end is End.UNSUBSCRIBED and not subscription.profile.final_notify:
+            # Zoiper answers the last NOTIFY with another SUBSCRIBE, without end (phones.md 22).
+            self._teller.release(subscription)
+            del self._subscriptions[subscription.record.id]
+            return []
         if end is End.DEACTIVATED:
             subscription.ends = Reason.DEACTIVATED
         if subscription.feed(Input.ENDED) is not Action.NOTIFY_FINAL:
@@ -359,12 +379,13 @@ class Notifier:
         for change in states:
             if change.publication and change.expires_at is not None:  # the same clock, see below
                 change = replace(change, expires_at=min(change.expires_at, now + self._limits.max_expires))
-            self.resource_changed(change, now=now)
+            self._resources.merge(change)
         gap = spread / max(len(subscriptions), 1)
         for index, stored in enumerate(sorted(subscriptions, key=self._changed_before, reverse=True)):
             # A clock that was wrong when the row was written must not make it last for ever.
             expires_at = min(stored.expires_at, now + self._limits.max_expires)
-            subscription = Subscription.restored(stored._replace(expires_at=expires_at), names=self._names)
+            record = stored._replace(expires_at=expires_at)
+            subscription = Subscription.restored(record, self._presenter.presentation(record))
             subscription.history.asked(Ask.RESTORED, now, expires=stored.expires)
             self._list(subscription)
             if numbers_passed:

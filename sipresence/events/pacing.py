@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sipresence.deadlines import Deadlines
+from sipresence.events.profile import UNSAID, Pace
 from sipresence.names import SubscriptionId
 
 WINDOW = 1.0  # s in which at most `rate` NOTIFYs go to one target
@@ -30,16 +31,20 @@ class Target(NamedTuple):
 class _Line:
     """What one target is being told, and who waits for it."""
 
-    __slots__ = ("in_flight", "sent_at", "waiting")
+    __slots__ = ("in_flight", "pace", "sent_at", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
         self.in_flight = 0
-        self.sent_at: list[float] = []  # the last `rate` of them
+        self.sent_at: list[float] = []  # as many of the last as the rate allows
         self.waiting: deque[SubscriptionId] | None = None  # most targets never have one
 
 
 class Pacing:
-    """At most `rate` NOTIFYs a second and `in_flight` unanswered ones per target; 0 for either: no such limit."""
+    """At most `rate` NOTIFYs a second and `in_flight` unanswered ones per target; 0 for either: no such limit.
+
+    A target whose profile says otherwise has a pace of its own.
+    """
 
     def __init__(self, *, rate: int, in_flight: int) -> None:
         self.limit(rate=rate, in_flight=in_flight)
@@ -56,16 +61,16 @@ class Pacing:
         self.rate = rate
         self._most_in_flight = in_flight
 
-    def go(self, target: Target, now: float, *, forced: bool = False) -> bool:
-        """Whether a NOTIFY may go now; if so it is in flight, until `done`.
+    def go(self, target: Target, now: float, *, pace: Pace = UNSAID, forced: bool = False) -> bool:
+        """Whether a NOTIFY may go now; if so it is in flight, until `done`. `pace`: what this kind of phone takes.
 
         `forced`: it goes in any case, since the phone itself has asked for it just now; it counts all the same.
         """
-        if not self.rate and not self._most_in_flight:
+        if pace is UNSAID and not self.rate and not self._most_in_flight:
             return True
         line = self._lines.get(target)
         if line is None:
-            line = self._lines[target] = _Line()
+            line = self._lines[target] = _Line(pace)
         elif not forced and (line.waiting or self._full(line) or self._ready_at(line) > now):
             return False
         self._count(line, now)
@@ -116,15 +121,20 @@ class Pacing:
         if not self._full(line):
             self._turns.set(target, self._ready_at(line))
 
+    def _rate(self, line: _Line) -> int:
+        return self.rate if line.pace.rate is None else line.pace.rate
+
     def _ready_at(self, line: _Line) -> float:
-        return line.sent_at[0] + WINDOW if self.rate and len(line.sent_at) >= self.rate else 0.0
+        rate = self._rate(line)
+        return line.sent_at[0] + WINDOW if rate and len(line.sent_at) >= rate else 0.0
 
     def _full(self, line: _Line) -> bool:
-        return 0 < self._most_in_flight <= line.in_flight
+        most = self._most_in_flight if line.pace.in_flight is None else line.pace.in_flight
+        return 0 < most <= line.in_flight
 
     def _count(self, line: _Line, now: float) -> None:
         line.in_flight += 1
-        surplus = len(line.sent_at) - max(self.rate, 1) + 1
+        surplus = len(line.sent_at) - max(self._rate(line), 1) + 1
         if surplus > 0:
             del line.sent_at[:surplus]
         line.sent_at.append(now)

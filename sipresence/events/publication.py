@@ -23,17 +23,18 @@ from math import inf, nextafter
 from typing import NamedTuple
 
 from sipresence.errors import Excess, MalformedMessage, SipError
-from sipresence.events import dialog_info
-from sipresence.events.dialog_reader import MAX_DIALOGS, PublishedBody, read_dialog_info
-from sipresence.events.published import TOMBSTONE, endings, name_of
+from sipresence.events import dialog_info, pidf
+from sipresence.events.dialog_reader import MAX_DIALOGS, read_dialog_info
+from sipresence.events.pidf_reader import read_pidf
+from sipresence.events.published import TOMBSTONE, endings, name_of, over
 from sipresence.events.resources import Resources
-from sipresence.events.state import DialogInfo, DialogState, Source, StateChange
-from sipresence.events.subscribe import PACKAGE
+from sipresence.events.state import NO_PRESENCE, DialogInfo, DialogState, Presence, Source, StateChange
 from sipresence.names import AccountId, ResourceId
 from sipresence.sip.headers import parse_event, parse_seconds, split_list
 from sipresence.sip.message import Request
 
 PUBLICATIONS_FULL = "publications_full"  # as what a refusal is counted: there are too many
+_CONTENT_TYPES = {dialog_info.PACKAGE: dialog_info.CONTENT_TYPE, pidf.PACKAGE: pidf.CONTENT_TYPE}
 LEAST_EXPIRES = 120  # s; Kamailio refreshes up to 100 s late (`update_period`)
 
 
@@ -70,11 +71,19 @@ class Granted(NamedTuple):
         return f"Expires: {self.expires}\r\nSIP-ETag: {self.entity_tag}\r\n"
 
 
-class PublicationCompositor:
-    """Decides every PUBLISH about call state. `token` names publications: texts that nobody can guess, without dots.
+class _Body(NamedTuple):
+    """What a body says: of dialogs, or of presence."""
 
-    There may be `in_all` publications, and `per_resource` of one; before one is refused for that, the oldest one there
-    that says nothing any more has to go.
+    dialogs: tuple[DialogInfo, ...] = ()
+    partial: bool = False
+    presence: Presence | None = None
+
+
+class PublicationCompositor:
+    """Decides every PUBLISH about calls or presence.
+
+    `token` names publications: texts that nobody can guess, without dots. There may be `in_all` publications, and
+    `per_resource` of one; before one is refused for that, the oldest one there that says nothing any more has to go.
     """
 
     def __init__(
@@ -96,15 +105,16 @@ class PublicationCompositor:
         Refuses in the order of RFC 3903 section 6: 489, 400 (several tags), 412, 423, 415, 400. Raises SipError,
         Excess. What it returns counts as decided: each change has to be committed or reported to `Resources.not_saved`.
         """
-        if parse_event(request.get("event") or "").package != PACKAGE:
-            raise SipError(489, f"Allow-Events: {PACKAGE}\r\n")
+        package = parse_event(request.get("event") or "").package
+        if package not in _CONTENT_TYPES:
+            raise SipError(489, f"Allow-Events: {', '.join(_CONTENT_TYPES)}\r\n")
         tag = _if_match(request)
         name = tag.rpartition(".")[0]
         if tag and self._resources.is_under_way(publisher.resource, name):
             return None
-        known = self._find(publisher.resource, name, tag, rules) if tag else None
+        known = self._find(publisher.resource, name, tag, rules, package=package) if tag else None
         expires = _expires(request, rules)
-        body = _read_body(request)
+        body = _read_body(request, package)
         if known is None and body is None:
             raise SipError(400, reason="An initial PUBLISH without a body")
         changes: list[StateChange] = []
@@ -123,19 +133,22 @@ class PublicationCompositor:
             self._resources.decided(change)
         return Granted(tuple(changes), entity_tag, expires)
 
-    def _find(self, resource: ResourceId, name: str, tag: str, rules: PublishRules) -> StateChange:
-        """The publication that a tag was issued for. Raises SipError 412."""
+    def _find(self, resource: ResourceId, name: str, tag: str, rules: PublishRules, *, package: str) -> StateChange:
+        """The publication that a tag was issued for, in this package. Raises SipError 412."""
         known = self._resources.get(resource).state.publications.get(name)
-        if known is None or not known.entity_tag:
+        if known is None or not known.entity_tag or (known.presence is not None) is not (package == pidf.PACKAGE):
             raise SipError(412)
         if tag != known.entity_tag and (rules.strict or not _was_issued(tag, known)):
             raise SipError(412)
         return known
 
-    def _in_time(self, body: PublishedBody, known: StateChange, now: float) -> PublishedBody:
+    def _in_time(self, body: _Body, known: StateChange, now: float) -> _Body:
         """What comes too late for a dialog says that it has ended: that row may be the only one to remember it."""
         state = self._resources.get(known.resource).state
-        dialogs = (_end(d) if state.has_ended(known.publisher, d, now) else d for d in body.dialogs)
+        dialogs = (
+            _end(d) if state.has_ended(known.publisher, d, now) else state.as_far_as_known(known.publisher, d)
+            for d in body.dialogs
+        )
         return body._replace(dialogs=tuple(dialogs))
 
     def _make_room(self, resource: ResourceId, now: float, *, needed: bool) -> Iterator[StateChange]:
@@ -147,8 +160,9 @@ class PublicationCompositor:
         if len(publications) < self._per_resource and self._resources.publications < self._in_all:
             return
         for name, known in publications.items():
-            if not _living(known) and not self._resources.is_under_way(resource, name):
-                yield replace(known, dialogs=(), at=now, expires_at=None, by="", entity_tag="")
+            silent = not _living(known) and known.presence in (None, NO_PRESENCE)
+            if silent and not self._resources.is_under_way(resource, name):
+                yield over(known, at=now)
                 return
         if needed:
             raise Excess(PUBLICATIONS_FULL)
@@ -183,17 +197,20 @@ def _expires(request: Request, rules: PublishRules) -> int:
     return max(rules.min_expires, min(asked, rules.max_expires))
 
 
-def _read_body(request: Request) -> PublishedBody | None:
+def _read_body(request: Request, package: str) -> _Body | None:
     """What the body says, None where there is none. Raises SipError 415 and 400."""
     if not request.body:
         return None
-    content_type = (request.get("content-type") or "").partition(";")[0].strip().lower()
-    if content_type != dialog_info.CONTENT_TYPE:
-        raise SipError(415, f"Accept: {dialog_info.CONTENT_TYPE}\r\n")
+    wanted = _CONTENT_TYPES[package]
+    if (request.get("content-type") or "").partition(";")[0].strip().lower() != wanted:
+        raise SipError(415, f"Accept: {wanted}\r\n")
     if (request.get("content-encoding") or "identity").strip().lower() != "identity":
         raise SipError(415, "Accept-Encoding: identity\r\n")
     try:
-        return read_dialog_info(request.body)
+        if package == pidf.PACKAGE:
+            return _Body(presence=read_pidf(request.body))
+        body = read_dialog_info(request.body)
+        return _Body(body.dialogs, body.partial)
     except MalformedMessage as error:
         raise SipError(400, reason=f"Malformed: {error}") from None
 
@@ -208,26 +225,30 @@ def _new(publisher: Publisher, name: str) -> StateChange:
     )
 
 
-def _modified(known: StateChange, body: PublishedBody, *, tag: str, expires: int, by: str, now: float) -> StateChange:
+def _modified(known: StateChange, body: _Body, *, tag: str, expires: int, by: str, now: float) -> StateChange:
     dialogs = _amended(known, body, now)
-    said_again = dialogs == known.dialogs and len(_living(known)) == len(dialogs)
+    same = dialogs == known.dialogs and body.presence == known.presence
+    said_again = same and len(_living(known)) == len(dialogs)
     at = known.at if known.at and said_again else _after(known, now)
-    return replace(known, dialogs=dialogs, at=at, expires_at=now + expires, by=by, entity_tag=tag)
+    return replace(
+        known, dialogs=dialogs, at=at, expires_at=now + expires, by=by, entity_tag=tag, presence=body.presence
+    )
 
 
-def _removed(known: StateChange, body: PublishedBody | None, now: float) -> Iterator[StateChange]:
+def _removed(known: StateChange, body: _Body | None, now: float) -> Iterator[StateChange]:
     """Its dialogs have ended, those that the body names too, whatever it says of them."""
     named = body.dialogs if body is not None else ()
     ended = (*_remembered(known, named, now), *_terminated(_others(known, named)), *map(_end, named))[-MAX_DIALOGS:]
     if ended or known.at:
         until = now + TOMBSTONE if ended else None
-        yield replace(known, dialogs=ended, at=_after(known, now), expires_at=until, by=known.publisher, entity_tag="")
+        ending = over(known, at=_after(known, now))
+        yield replace(ending, dialogs=ended, expires_at=until, by=known.publisher)
 
 
-def _amended(known: StateChange, body: PublishedBody, now: float) -> tuple[DialogInfo, ...]:
+def _amended(known: StateChange, body: _Body, now: float) -> tuple[DialogInfo, ...]:
     """What the publication says now. A dialog that a full body leaves out has ended (RFC 4235 section 4.3)."""
     others = _others(known, body.dialogs)
-    still = others if body.partial else _terminated(others)
+    still = others if body.partial else _terminated(_left_out(others, body.dialogs))
     return (*_remembered(known, body.dialogs, now), *still, *body.dialogs)[-MAX_DIALOGS:]
 
 
@@ -245,6 +266,15 @@ def _others(known: StateChange, named: Sequence[DialogInfo]) -> list[DialogInfo]
     names = [name_of(known.publisher, dialog) for dialog in named]
     living = ((dialog, name_of(known.publisher, dialog)) for dialog in _living(known))
     return [dialog for dialog, name in living if not any(name.means(other) for other in names)]
+
+
+def _left_out(others: Sequence[DialogInfo], named: Sequence[DialogInfo]) -> list[DialogInfo]:
+    """Those that a full body names by no tags at all.
+
+    Kamailio publishes one dialog of a forked call, with the tags of the branch that rang last: the others ring on.
+    """
+    names = {(dialog.id, dialog.call_id) for dialog in named}
+    return [dialog for dialog in others if (dialog.id, dialog.call_id) not in names]
 
 
 def _living(known: StateChange) -> list[DialogInfo]:

@@ -22,11 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sipresence.events.state import DialogInfo, DialogState, StateChange
+from sipresence.events.state import NO_PRESENCE, DialogInfo, DialogState, Presence, StateChange
 
 TOMBSTONE = 64.0  # s for which an ended dialog is remembered: a PUBLISH is retransmitted for 32 s
 MAX_TOMBSTONES = 1024  # of one resource, then the oldest goes: 16 endings a second
 MAX_DIALOGS = 256  # of one resource at a time; what goes beyond is not taken in
+
+
+_PROGRESS = tuple(DialogState)  # in the order in which a call goes through them
 
 
 class DialogName(NamedTuple):
@@ -91,19 +94,29 @@ class Published:
         """When the first publication expires, or None."""
         return min((p.expires_at for p in self.publications.values() if p.expires_at is not None), default=None)
 
+    @property
+    def presence(self) -> Presence:
+        """The last word on presence: can calls reach anything of it, and what is its owner doing (RFC 3856).
+
+        It is open if one of its devices is; what it does is what the last one that is open says, else the last one.
+        """
+        said = [p.presence for p in sorted(self.publications.values(), key=_last_first) if p.presence is not None]
+        if len(said) < 2:
+            return said[0] if said else NO_PRESENCE
+        return next((presence for presence in said if presence.open), said[0])
+
     def merge(self, change: StateChange) -> None:
         """Take in what one publication says from now on."""
         known = self.publications.get(change.publication)
-        if known is None or known.at != change.at or change.is_end:
-            self._hear(change)
-        self._keep(change)
+        heard = self._hear(change) if known is None or known.at != change.at or change.is_end else change
+        self._keep(change, heard)
 
     def reset(self) -> None:
         """Forget what lives. The publications stay, and what has ended; their next bodies tell the truth anew.
 
         The store does the same to their rows.
         """
-        self.publications = {name: replace(said, dialogs=endings(said)) for name, said in self.publications.items()}
+        self.publications = {name: emptied(said) for name, said in self.publications.items()}
         self.overtaken = frozenset()
         self.words = []
 
@@ -112,7 +125,7 @@ class Published:
         changes = []
         for name, said in self.publications.items():
             if said.expires_at is not None and said.expires_at <= now:
-                changes.append(replace(said, dialogs=(), at=now, expires_at=None, by="", entity_tag=""))
+                changes.append(over(said, at=now))
             elif name in self.overtaken:
                 changes.append(replace(said, by=""))
         return changes
@@ -121,19 +134,26 @@ class Published:
         """Whether a word on this dialog comes too late."""
         return any(ended.until > now and ended.name.means(name) for ended in self._ended) and not self._on(name)
 
+    def as_far_as_known(self, publisher: str, dialog: DialogInfo) -> DialogInfo:
+        """What a word on a dialog means by now."""
+        return _as_far(dialog, self._on(name_of(publisher, dialog)))
+
     # What a body says
 
     def _on(self, name: DialogName) -> list[Word]:
         """The words on this dialog: several where it stands for branches of one call."""
         return [word for word in self.words if word.name.means(name)]
 
-    def _hear(self, change: StateChange) -> None:
+    def _hear(self, change: StateChange) -> StateChange:
         if self._ended and self._ended[0].until <= change.at:
             self._ended = tuple(ended for ended in self._ended if ended.until > change.at)
         named: list[Word] = []
-        for dialog in change.dialogs:
-            name = name_of(change.publisher, dialog)
+        heard: list[DialogInfo] = []
+        for said in change.dialogs:
+            name = name_of(change.publisher, said)
             same = self._on(name)
+            dialog = _as_far(said, same)
+            heard.append(dialog)
             if dialog.state is not DialogState.TERMINATED:
                 named += self._speak(name, dialog, change, same)
                 continue
@@ -146,6 +166,7 @@ class Published:
                 self._ended = (*others, _Ended(name, change.at + TOMBSTONE))[-MAX_TOMBSTONES:]
         # What this publication spoke of last, and does not name any more, has ended.
         self.words = [word for word in self.words if word.publication != change.publication or word in named]
+        return replace(change, dialogs=tuple(heard))
 
     def _speak(self, name: DialogName, dialog: DialogInfo, change: StateChange, same: Sequence[Word]) -> Sequence[Word]:
         """Take a word on a living dialog, unless it comes too late; `same` are the words on it so far."""
@@ -181,13 +202,13 @@ class Published:
         self.publications[word.publication] = replace(before, dialogs=left)
         self.overtaken |= {word.publication}
 
-    def _keep(self, change: StateChange) -> None:
+    def _keep(self, change: StateChange, heard: StateChange) -> None:
         """Remember the publication, with what counts of it."""
         if change.is_end:
             self.publications.pop(change.publication, None)
             self.overtaken -= {change.publication}
             return
-        counts = tuple(dialog for dialog in change.dialogs if self._counts(dialog, change.publication))
+        counts = tuple(dialog for dialog in heard.dialogs if self._counts(dialog, change.publication))
         if counts == change.dialogs:
             self.overtaken -= {change.publication}
         else:
@@ -217,6 +238,27 @@ class Published:
             local_identity=dialog.local_identity or self._identity,
             remote_identity=dialog.remote_identity or self._identity,
         )
+
+
+def _last_first(change: StateChange) -> float:
+    return -change.at
+
+
+def emptied(change: StateChange) -> StateChange:
+    """What a reset leaves of a publication: the dialogs that have ended, which must not come to life again."""
+    return replace(change, dialogs=endings(change), presence=change.presence and NO_PRESENCE)
+
+
+def over(change: StateChange, *, at: float) -> StateChange:
+    """The end of a publication, of which nothing has to be remembered."""
+    return replace(change, dialogs=(), at=at, expires_at=None, by="", entity_tag="", presence=None)
+
+
+def _as_far(dialog: DialogInfo, known: Sequence[Word]) -> DialogInfo:
+    """No word takes a call back to a state before (RFC 4235 section 3.7.1): an `early` after `confirmed` comes late."""
+    if not dialog.call_id or not known:
+        return dialog
+    return replace(dialog, state=max((dialog.state, *(word.said.state for word in known)), key=_PROGRESS.index))
 
 
 def endings(change: StateChange) -> tuple[DialogInfo, ...]:

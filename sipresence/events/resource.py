@@ -6,23 +6,31 @@ rendered document, stays.
 
 The manual source is `set` over HTTP: an ordered command, not a call. Its one pseudo-dialog has a constant id, so that
 setting again replaces it and `terminated` removes it; it neither ends nor hides what publications say (published.py).
+What is no call, as do-not-disturb, lights the lamp where the account wants that (policy.py).
 
 Some phones match dialogs by their id. So what was visible and is no more is shown as `terminated` in the documents of
 the revision that ends it, and of those that follow at once, which a phone may get in its place.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from sipresence.events.policy import DEFAULT, LampPolicy
 from sipresence.events.published import Published, name_of
 from sipresence.events.state import (
+    NO_MESSAGES,
+    NO_PRESENCE,
     DialogInfo,
     DialogState,
+    Messages,
+    Presence,
     Source,
     StateChange,
     manual_dialog,
     reset,
     resource_identity,
     set_manually,
+    standing_dialog,
 )
 from sipresence.names import ResourceId
 
@@ -38,6 +46,7 @@ __all__ = (
     "StateChange",
     "manual_dialog",
     "reset",
+    "resource_identity",
     "set_manually",
 )
 
@@ -63,33 +72,44 @@ class Lamp:
 
 
 class ResourceState:
-    """The merged state of one resource. `revision` rises with every visible change, which was made `changed_at`.
+    """The merged state of one resource. `revision` rises with every visible change.
 
-    `dialogs` are those that live, `ended` those whose ending has to be told still. `quiet`: this revision only leaves
-    out endings that were told before, which is no news for anybody.
+    `dialogs` are those that live, changed at `changed_at`; `ended` those whose ending has to be told still. `quiet`:
+    the last change of the dialogs only leaves out endings that were told before, which is no news for anybody.
+    `presence` and `messages` changed at times of their own. All times are Unix seconds.
     """
 
-    __slots__ = ("_ended", "_manual", "_published", "changed_at", "dialogs", "id", "quiet", "revision", "since")
+    __slots__ = (
+        "_ended", "_published", "_said", "changed_at", "dialogs", "id", "messages", "messages_changed_at", "presence",
+        "presence_changed_at", "quiet", "revision", "since",
+    )  # fmt: skip
 
     def __init__(self, resource: ResourceId) -> None:
         self.id = resource
         self.revision = 0
         self.since = 0.0
-        self.changed_at = 0.0
+        self.changed_at = self.presence_changed_at = self.messages_changed_at = 0.0
         self.quiet = False
         self.dialogs: tuple[DialogInfo, ...] = ()
+        self.presence = NO_PRESENCE
+        self.messages = NO_MESSAGES
         self._ended: tuple[tuple[float, DialogInfo], ...] = ()
-        self._manual: StateChange | None = None
+        self._said: tuple[StateChange, ...] = ()  # by sources other than publications, one of each
         self._published: Published | None = None
 
     @property
     def blank(self) -> bool:
         """Whether nothing at all is known, so that the object need not be kept."""
-        return self._manual is None and self._published is None
+        return not self._said and self._published is None
 
     @property
     def lamp(self) -> Lamp:
         return Lamp(self.dialogs[0].state if self.dialogs else DialogState.TERMINATED, self.since)
+
+    @property
+    def news_at(self) -> float:
+        """When the dialogs came to be what they are, 0 where that is no news."""
+        return 0.0 if self.quiet else self.changed_at
 
     @property
     def ended(self) -> tuple[DialogInfo, ...]:
@@ -104,14 +124,17 @@ class ResourceState:
         """Whether a word of this publisher on this dialog would come too late."""
         return self._published is not None and self._published.has_ended(name_of(publisher, dialog), now)
 
+    def as_far_as_known(self, publisher: str, dialog: DialogInfo) -> DialogInfo:
+        """The dialog in the state it has come to, where this word of its publisher on it comes late."""
+        return self._published.as_far_as_known(publisher, dialog) if self._published is not None else dialog
+
     @property
     def expires_at(self) -> float | None:
         """When the first thing known expires by itself, or None."""
-        manual = self._manual.expires_at if self._manual is not None else None
-        if self._published is None:
-            return manual
-        published = self._published.expires_at
-        return min((when for when in (manual, published) if when is not None), default=None)
+        times = [said.expires_at for said in self._said]
+        if self._published is not None:
+            times.append(self._published.expires_at)
+        return min((when for when in times if when is not None), default=None)
 
     @property
     def due_at(self) -> float | None:
@@ -122,55 +145,104 @@ class ResourceState:
 
     def due(self, now: float) -> list[StateChange]:
         """The changes that end what has expired by `now`, or make the stored rows say no more than what counts."""
-        changes = self._published.due(now) if self._published is not None else []
-        manual = self._manual
-        if manual is not None and manual.expires_at is not None and manual.expires_at <= now:
-            changes.insert(0, StateChange(manual.account, manual.resource, Source.MANUAL, (), now))
-        return changes
+        changes = [
+            StateChange(said.account, said.resource, said.source, (), now)
+            for said in self._said
+            if said.expires_at is not None and said.expires_at <= now
+        ]
+        return changes + (self._published.due(now) if self._published is not None else [])
 
-    def merge(self, change: StateChange, *, confirmed_first: bool = False) -> bool:
+    def merge(self, change: StateChange, policy: LampPolicy = DEFAULT) -> bool:
         """Take in a committed change; return whether the subscribers have to be told."""
         if change.source is None:
-            self._flush(change.at)
-            return True
-        if change.source is Source.MANUAL:
-            known = self._manual
-            if known is not None and known.dialogs == change.dialogs:
-                change = replace(change, at=known.at)  # saying it again is no news: the lamp shows it since then
-            self._manual = change
-        else:
+            self._flush()
+        elif change.source is Source.PUBLISHED:
             self._publish(change)
-        dialogs = self._union(CONFIRMED_FIRST if confirmed_first else IMPORTANCE)
-        if dialogs == self.dialogs:
-            if change.source is Source.MANUAL or change.dialogs:
+        else:
+            self._hear(change)
+        dialogs, presence, messages = self._union(policy), self._composed(), self._counted()
+        if change.is_reset or dialogs != self.dialogs:
+            self._show(dialogs, at=change.at)
+        elif presence == self.presence and messages == self.messages:
+            if change.source is not Source.PUBLISHED or change.dialogs:
                 self.since = self.since or change.at  # the first word on it, though it was idle already
             self._leave_out_endings(change.at)
             return False
-        self._show(dialogs, at=change.at)
+        if presence != self.presence:
+            self.presence, self.presence_changed_at = presence, change.at
+        if messages != self.messages:
+            self.messages, self.messages_changed_at = messages, change.at
+        self.revision += 1
+        if change.is_reset:
+            self.since = 0.0
         return True
 
-    def _flush(self, at: float) -> None:
-        self._manual = None
+    def _flush(self) -> None:
+        """Forget what was said. Which phones are registered is a fact of ours, and stays."""
+        self._said = tuple(said for said in self._said if said.source is Source.REGISTRAR)
         if self._published is not None:
             self._published.reset()
-        self._show((), at=at)
-        self.since = 0.0
 
     def _publish(self, change: StateChange) -> None:
         published = self._published or Published(resource_identity(self.id))
         published.merge(change)
         self._published = published if published.publications else None
 
-    def _union(self, importance: dict[DialogState, int]) -> tuple[DialogInfo, ...]:
-        manual = self._manual
+    def _hear(self, change: StateChange) -> None:
+        """Of each source the last word counts."""
+        known = self._by(change.source)
+        if known is not None and change.says_the_same_as(known):
+            change = replace(change, at=known.at)  # saying it again is no news: the lamp shows it since then
+        others = tuple(said for said in self._said if said is not known)
+        self._said = (*others, change) if _says_something(change) else others
+
+    def _by(self, source: Source | None) -> StateChange | None:
+        return next((said for said in self._said if said.source is source), None)
+
+    # What all of them say together
+
+    def _union(self, policy: LampPolicy) -> tuple[DialogInfo, ...]:
         published = self._published
-        if published is None and manual is not None and len(manual.dialogs) < 2:
-            return manual.dialogs  # as mostly
-        said = [] if manual is None else [(importance[d.state], -manual.at, d) for d in manual.dialogs]
+        if published is None and policy is DEFAULT and len(self._said) == 1 and len(self._said[0].dialogs) < 2:
+            return self._said[0].dialogs  # as mostly
+        importance = CONFIRMED_FIRST if policy.confirmed_first else IMPORTANCE
+        known = [(-said.at, dialog) for said in self._said for dialog in said.dialogs]
         if published is not None:
-            said += [(importance[word.shown.state], -word.since, word.shown) for word in published.words]
-        said.sort(key=lambda entry: entry[:2])
-        return tuple(dialog for _, _, dialog in said)
+            known += [(-word.since, _as_wanted(word.shown, policy)) for word in published.words]
+        known.sort(key=lambda entry: (importance[entry[1].state], entry[0]))
+        return tuple(dialog for _, dialog in known) or tuple(self._standing(policy))
+
+    def _standing(self, policy: LampPolicy) -> Iterator[DialogInfo]:
+        """What the lamp shows while there is no call."""
+        for source, state in (
+            (Source.DO_NOT_DISTURB, policy.do_not_disturb),
+            (Source.REGISTRAR, policy.unregistered),
+        ):
+            if state is not DialogState.TERMINATED and self._says(source):
+                yield standing_dialog(self.id, state, source)
+                return
+
+    def _says(self, source: Source) -> bool:
+        if self._by(source) is not None:
+            return True
+        return source is Source.DO_NOT_DISTURB and self._composed().do_not_disturb
+
+    def _composed(self) -> Presence:
+        """The last word on presence counts, but nobody is reachable without a phone, or who wants no calls."""
+        if not self._said and self._published is None:
+            return NO_PRESENCE
+        presence = self._published.presence if self._published is not None else NO_PRESENCE
+        if self._by(Source.REGISTRAR) is not None:
+            presence = replace(presence, open=False)
+        if self._by(Source.DO_NOT_DISTURB) is not None:
+            presence = replace(presence, do_not_disturb=True)
+        return presence
+
+    def _counted(self) -> Messages:
+        mailbox = self._by(Source.MAILBOX)
+        return NO_MESSAGES if mailbox is None or mailbox.messages is None else mailbox.messages
+
+    # What is seen of it
 
     def _show(self, dialogs: tuple[DialogInfo, ...], *, at: float) -> None:
         """Make this visible, and with it the end of what is visible no more."""
@@ -185,7 +257,6 @@ class ResourceState:
             self.since = at
         self.changed_at = at
         self.quiet = False
-        self.revision += 1
 
     def _leave_out_endings(self, at: float) -> None:
         """What ended a while ago was told. Whoever subscribes later need not know of it."""
@@ -193,6 +264,22 @@ class ResourceState:
             self._ended = ()
             self.quiet = True
             self.revision += 1
+
+
+def _says_something(change: StateChange) -> bool:
+    """Whether a word has to be remembered; that of `set` always, since when a lamp is dark."""
+    return bool(change.source is Source.MANUAL or change.dialogs or change.presence or change.messages)
+
+
+def _as_wanted(dialog: DialogInfo, policy: LampPolicy) -> DialogInfo:
+    """A call as the account wants it shown."""
+    if policy is DEFAULT:
+        return dialog
+    if dialog.state is DialogState.EARLY and dialog.direction == "initiator":
+        return replace(dialog, state=policy.caller_early)
+    if dialog.state is DialogState.CONFIRMED and dialog.held:
+        return replace(dialog, state=policy.held)
+    return dialog
 
 
 def _ended(dialog: DialogInfo) -> DialogInfo:

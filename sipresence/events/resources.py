@@ -1,50 +1,79 @@
-"""The resources of a node: each one with its state, its subscribers and its current document.
+"""The resources of a node: each one with its state, its subscribers and its current documents.
 
 A resource is here as long as somebody subscribes to it or something is known of it; how long a manual state or a
 publication said it would last is watched here, too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from sipresence.deadlines import Deadlines
-from sipresence.events import dialog_info
-from sipresence.events.dialog_info import Document
+from sipresence.events.document import Document, Form
+from sipresence.events.policy import DEFAULT, LampPolicy
 from sipresence.events.resource import ResourceState, Source, StateChange
 from sipresence.events.subscription import Subscription
 from sipresence.events.timeline import Chronicle
 from sipresence.names import AccountId, ResourceId, SubscriptionId
 
 RECENT = 4  # documents that are kept for timelines: what one call looks like
+NO_POLICIES: Mapping[AccountId, LampPolicy] = MappingProxyType({})
 RETRY = 5.0  # s until an expired state that could not be committed is tried again
 
 
-class Resource:
-    """A resource, who subscribes to it, its current document, and what it was before (`log`, see Chronicle)."""
+class Rendering:
+    """A resource in one form: the last few documents, the newest last, and up to which revision that one holds."""
 
-    __slots__ = ("documents", "log", "state", "subscribers")
+    __slots__ = ("documents", "revision")
+
+    def __init__(self, document: Document) -> None:
+        self.revision = document.revision
+        self.documents: tuple[Document, ...] = (document,)
+
+    def go_on(self, document: Document) -> None:
+        """Take what was rendered of a later revision, unless it says what the newest has said already."""
+        self.revision = document.revision
+        if not document.says_the_same_as(self.documents[-1]):
+            self.documents = (*self.documents[1 - RECENT :], document)
+
+
+class Resource:
+    """A resource, who subscribes to it, its documents, and what it was before (`log`, see Chronicle).
+
+    A change may be held until `held_until` (see Teller), Unix seconds.
+    """
+
+    __slots__ = ("_renderings", "held_until", "log", "state", "subscribers")
 
     def __init__(self, name: ResourceId) -> None:
         self.state = ResourceState(name)
         self.subscribers: dict[SubscriptionId, Subscription] = {}
-        self.documents: tuple[Document, ...] = ()  # the last few, the newest last
+        self.held_until = 0.0
         self.log = b""
+        self._renderings: dict[Form, Rendering] = {}
 
-    @property
-    def document(self) -> Document:
-        """The document of the current revision, rendered once."""
-        if not self.documents or self.documents[-1].revision != self.state.revision:
-            self.documents = (*self.documents[1 - RECENT :], dialog_info.render(self.state))
-        return self.documents[-1]
+    def document(self, form: Form) -> Document:
+        """The document of the current revision, rendered once; the one before, if that says the same."""
+        rendering = self._renderings.get(form)
+        if rendering is None:
+            rendering = self._renderings[form] = Rendering(form.render(self.state))
+        elif rendering.revision != self.state.revision:
+            rendering.go_on(form.render(self.state))
+        return rendering.documents[-1]
+
+    def documents(self, form: Form) -> Sequence[Document]:
+        """The last few documents in this form, the newest last."""
+        rendering = self._renderings.get(form)
+        return rendering.documents if rendering is not None else ()
 
 
 class Resources:
-    """All of them, by name. `confirmed_first` says in which accounts a call that is answered comes before one that
-    rings. `publications` counts those of all resources."""
+    """All of them, by name. `policies` say what each account wants its lamps to show. `publications` counts those of
+    all resources."""
 
-    def __init__(self, chronicle: Chronicle, confirmed_first: Callable[[AccountId], bool] = lambda _: False) -> None:
+    def __init__(self, chronicle: Chronicle, policies: Mapping[AccountId, LampPolicy] = NO_POLICIES) -> None:
+        self.policies = policies
         self.publications = 0
         self.chronicle = chronicle
-        self._confirmed_first = confirmed_first
         self._known: dict[ResourceId, Resource] = {}
         self._expiries: Deadlines[ResourceId] = Deadlines()
         self._under_way: dict[ResourceId, list[StateChange]] = {}  # decided here, neither delivered nor failed
@@ -83,7 +112,7 @@ class Resources:
         resource = self._obtain(change.resource)
         state = resource.state
         before = len(state.publications)
-        told = state.merge(change, confirmed_first=self._confirmed_first(change.account))
+        told = state.merge(change, self.policies.get(change.account, DEFAULT))
         self.publications += len(state.publications) - before
         if told or change.source is not Source.PUBLISHED:  # refreshes would drown what has happened
             resource.log = self.chronicle.noted(resource.log, change, state.lamp.state)

@@ -10,17 +10,16 @@ from sys import intern
 from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage, SipError
-from sipresence.events import dialog_info
 from sipresence.events.effects import Respond
+from sipresence.events.package import ALLOW_EVENTS, choose
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.subscription import BLOCK, Subscription
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.sip.dialog import is_direct, is_secure, remote_target, route_set
-from sipresence.sip.headers import Event, accepts, parse_event, parse_seconds
+from sipresence.sip.headers import Event, parse_event, parse_seconds
 from sipresence.sip.message import Request
 from sipresence.sip.uri import join_host_port, parse_uri
 
-PACKAGE = "dialog"
 CACHED_LENGTH = 256  # characters: what is longer is not kept, so that the cache is bounded in bytes, too
 
 
@@ -52,27 +51,19 @@ class Asked(NamedTuple):
     expires: int
 
 
-def read_package(request: Request) -> Event:
-    """Read the Event header of an initial request. Raises SipError 489."""
-    event = parse_event(request.get("event") or "")
-    if event.package != PACKAGE:
-        raise SipError(489, f"Allow-Events: {PACKAGE}\r\n")
-    return event
-
-
-def read(request: Request, limits: Limits) -> Asked:
-    """Read what the request asks for. Raises SipError 400, 406 and 423."""
+def read(request: Request, limits: Limits, package: str, *, min_expires: int | None = None) -> Asked:
+    """Read what the request asks for. `min_expires` is that of its profile. Raises SipError 400, 406 and 423."""
     try:
         contact, routes = remote_target(request), route_set(request)
         expires = request.get("expires")
         asked = limits.default_expires if expires is None else parse_seconds(expires)
     except MalformedMessage as error:
         raise SipError(400, reason=f"Malformed: {error}") from None
-    if not accepts(request.all("accept"), dialog_info.CONTENT_TYPE):
-        raise SipError(406, f"Accept: {dialog_info.CONTENT_TYPE}\r\n")
-    if 0 < asked < limits.min_expires:
+    choose(package, None if request.get("accept") is None else _accept(request))
+    least = limits.min_expires if min_expires is None else min_expires
+    if 0 < asked < least:
         # RFC 6665 section 4.2.1.1: a 423 says in Min-Expires what would be long enough.
-        raise SipError(423, f"Min-Expires: {limits.min_expires}\r\n")
+        raise SipError(423, f"Min-Expires: {least}\r\n")
     return Asked(contact, routes, min(asked, limits.max_expires))
 
 
@@ -138,7 +129,7 @@ def _accept(request: Request) -> str:
 def granted(request: Request, asked: Asked, *, tag: str) -> Respond:
     """The 200 of a SUBSCRIBE (never 202: RFC 6665 section 8.3.1). Record-Route is copied (RFC 3261 section 12.1.1)."""
     contact = request.flow.contact(secure=is_secure(request.uri) or is_secure(asked.contact))
-    headers = f"Contact: <{contact}>\r\nExpires: {asked.expires}\r\nAllow-Events: {PACKAGE}\r\n"
+    headers = f"Contact: <{contact}>\r\nExpires: {asked.expires}\r\n{ALLOW_EVENTS}"
     if request.get("record-route") is not None:
         routes = "".join(f"Record-Route: {route}\r\n" for route in request.all("record-route"))
         headers = f"{routes}{headers}"

@@ -22,16 +22,15 @@ from enum import IntEnum, StrEnum
 from math import ceil
 from typing import NamedTuple
 
-from sipresence.events import dialog_info
-from sipresence.events.dialog_info import Document
+from sipresence.events.document import Document
 from sipresence.events.effects import Notify, Save
 from sipresence.events.history import History
 from sipresence.events.notify import render_head
 from sipresence.events.pacing import Target
+from sipresence.events.presentation import PLAIN, Presentation
 from sipresence.events.record import SubscriptionRecord
 from sipresence.sip.dialog import is_secure, targeting
 from sipresence.sip.flow import Flow, Hop
-from sipresence.sip.message import LONG_NAMES, HeaderNames
 from sipresence.sip.uri import join_host_port
 
 BLOCK = 64
@@ -169,19 +168,26 @@ class SubscriptionView(NamedTuple):
     version: int  # of the last document, 0 before the first
     reply: int  # final status of the last NOTIFY, 0 while none came, 408 when none ever will
     body: str | None  # the document last sent, None before the first
+    profile: str  # its name, "" for the default one
 
 
 class Subscription:
     """One machine. Owned by the notifier, never leaves it."""
 
     __slots__ = (
-        "cseq", "document", "ends", "failures", "flow", "head", "history", "hop", "names", "paced", "record",
-        "remote_cseq", "reply", "request_uri", "state", "version",
+        "cseq", "document", "ends", "failures", "flow", "form", "head", "history", "hop", "names", "paced", "profile",
+        "record", "remote_cseq", "reply", "request_uri", "state", "version",
     )  # fmt: skip
 
-    def __init__(self, record: SubscriptionRecord, *, flow: Flow, names: HeaderNames = LONG_NAMES) -> None:
+    def __init__(
+        self,
+        record: SubscriptionRecord,
+        *,
+        flow: Flow,
+        presentation: Presentation = PLAIN,
+    ) -> None:
         self.record = record
-        self.names = names
+        self.form, self.profile, self.names = presentation
         self.state = SubscriptionState.IDLE
         self.cseq = 0
         self.version = -1
@@ -195,9 +201,9 @@ class Subscription:
         self.aim(flow)
 
     @classmethod
-    def restored(cls, record: SubscriptionRecord, *, names: HeaderNames = LONG_NAMES) -> "Subscription":
+    def restored(cls, record: SubscriptionRecord, presentation: Presentation = PLAIN) -> "Subscription":
         """Go on with a stored subscription: above every number that was sent, its connection gone."""
-        subscription = cls(record, flow=stored_flow(record), names=names)
+        subscription = cls(record, flow=stored_flow(record), presentation=presentation)
         subscription.state = SubscriptionState.RESTORED
         subscription.cseq = record.cseq_ceiling
         subscription.version = record.version_ceiling
@@ -214,9 +220,16 @@ class Subscription:
             record,
             contact=flow.contact(secure=is_secure(record.contact)),
             route=target.route,
-            content_type=dialog_info.CONTENT_TYPE,
+            content_type=self.form.content_type,
             names=self.names,
         )
+
+    def present(self, presentation: Presentation) -> None:
+        """From here on its subscriber is told so."""
+        form, self.profile, names = presentation
+        if form is not self.form or names is not self.names:
+            self.form, self.names = form, names
+            self.aim(self.flow)
 
     def replace(self, record: SubscriptionRecord, flow: Flow, *, now: float) -> bool:
         """Go on with a new row; return whether its NOTIFYs go elsewhere now."""
@@ -342,7 +355,7 @@ class Subscription:
     def view(self) -> SubscriptionView:
         version = max(self.version, 0)
         body = self.document.stamp(version, self.record.entity).decode() if self.document else None
-        return SubscriptionView(self.record, self.cseq, version, self.reply, body)
+        return SubscriptionView(self.record, self.cseq, version, self.reply, body, self.profile.name)
 
 
 def stored_flow(record: SubscriptionRecord) -> Flow:

@@ -1,6 +1,7 @@
 """The teller: who is told now, who in turn, and who once more.
 
-A NOTIFY that a phone waits for, because it has just asked, goes at once. One that comes of ourselves goes when its
+A NOTIFY that a phone waits for, because it has just asked, goes at once. A change goes out at once where the resource
+was quiet; what follows within a short window is told together at its end. One that comes of ourselves goes when its
 target takes one more (pacing), and a failed one goes again by itself, each with the state of that moment. A NOTIFY does
 not wait for the save that reserves further numbers, unless its own are not reserved yet.
 """
@@ -8,19 +9,23 @@ not wait for the save that reserves further numbers, unless its own are not rese
 from collections.abc import Iterator, Mapping
 
 from sipresence.deadlines import Deadlines
+from sipresence.events.document import Document
 from sipresence.events.effects import Effect, SendNotify
 from sipresence.events.pacing import Pacing
 from sipresence.events.resources import Resource, Resources
 from sipresence.events.subscription import Action, Input, Reason, Subscription, SubscriptionState
-from sipresence.names import SubscriptionId
+from sipresence.names import ResourceId, SubscriptionId
 
 
 class Teller:
-    """Decides NOTIFYs. `resources` have the documents, `pacing` says how much a target takes."""
+    """Decides NOTIFYs. `resources` have the documents, `pacing` says how much a target takes, `window` (s) how long the
+    changes that follow one are held together."""
 
-    def __init__(self, resources: Resources, pacing: Pacing) -> None:
+    def __init__(self, resources: Resources, pacing: Pacing, *, window: float) -> None:
+        self.window = window
         self._resources = resources
         self._pacing = pacing
+        self._held: Deadlines[ResourceId] = Deadlines()
         self._retries: Deadlines[SubscriptionId] = Deadlines()
 
     @property
@@ -37,8 +42,8 @@ class Teller:
         """Decide a NOTIFY that the phone waits for: it goes at once, whatever the pace; an older one is abandoned."""
         self.release(subscription)
         subscription.paced = target = subscription.target
-        self._pacing.go(target, now, forced=True)
-        document = self._resources.get(subscription.record.resource).document
+        self._pacing.go(target, now, pace=subscription.profile.pace, forced=True)
+        document = self._document(subscription)
         return SendNotify(subscription.notify(document, now, ended=ended))
 
     def notify_in_turn(self, subscription: Subscription, now: float) -> list[Effect]:
@@ -48,13 +53,26 @@ class Teller:
         return self._notify_and_raise(subscription, now)
 
     def tell_all(self, resource: Resource, *, flushed: bool, now: float) -> list[Effect]:
-        """Tell every subscriber that the resource has changed, or was reset (`flushed`). Hot: a fan-out."""
+        """Tell every subscriber that the resource has changed, or was reset (`flushed`). Hot: a fan-out.
+
+        Who was told so already, or sees nothing of it in his form, is not told.
+        """
+        if now < resource.held_until and not flushed:
+            self._held.set(resource.state.id, resource.held_until)
+            return []
+        self._held.discard(resource.state.id)
+        resource.held_until = now + self.window
         event = Input.FLUSHED if flushed else Input.CHANGED
-        document = resource.document
+        form, document = None, None
         notifies: list[Effect] = []
         saves: list[Effect] = []
         unreserved: list[Effect] = []  # right after a restart: these wait for their saves
         for subscription in resource.subscribers.values():
+            if document is None or subscription.form is not form:
+                form = subscription.form
+                document = resource.document(form)
+            if not flushed and (document is subscription.document or not document.changed_at):
+                continue
             if subscription.feed(event) is Action.NOTIFY:
                 self._retries.discard(subscription.record.id)
                 if not self._may_go(subscription, now):
@@ -82,12 +100,14 @@ class Teller:
 
     def next_deadline(self) -> float | None:
         """When `expire` has to be called at the latest."""
-        times = (self._retries.next(), self._pacing.next_turn())
+        times = (self._retries.next(), self._pacing.next_turn(), self._held.next())
         return min((when for when in times if when is not None), default=None)
 
     def expire(self, subscriptions: Mapping[SubscriptionId, Subscription], *, now: float) -> list[Effect]:
         """Tell again what waited long enough, and whose turn it is."""
         effects: list[Effect] = []
+        for name in list(self._held.due(now)):
+            effects += self.tell_all(self._resources.get(name), flushed=False, now=now)
         for ident in list(self._retries.due(now)):
             subscription = subscriptions[ident]
             if subscription.feed(Input.RETRY) is Action.NOTIFY:
@@ -113,7 +133,7 @@ class Teller:
 
     def _may_go(self, subscription: Subscription, now: float) -> bool:
         target = subscription.target
-        if self._pacing.go(target, now):
+        if self._pacing.go(target, now, pace=subscription.profile.pace):
             subscription.paced = target
             return True
         subscription.feed(Input.HELD)
@@ -122,9 +142,11 @@ class Teller:
 
     def _notify_and_raise(self, subscription: Subscription, now: float) -> list[Effect]:
         """The save comes after the NOTIFY, which does not wait for it; only a number not yet reserved has to."""
-        document = self._resources.get(subscription.record.resource).document
-        notify = SendNotify(subscription.notify(document, now))
+        notify = SendNotify(subscription.notify(self._document(subscription), now))
         reserved, raised = subscription.reserved, subscription.raise_ceilings()
         if raised is None:
             return [notify]
         return [notify, raised] if reserved else [raised, notify]
+
+    def _document(self, subscription: Subscription) -> Document:
+        return self._resources.get(subscription.record.resource).document(subscription.form)

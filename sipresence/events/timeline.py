@@ -11,7 +11,7 @@ from enum import StrEnum
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
-from sipresence.events.dialog_info import Document
+from sipresence.events.document import Document
 from sipresence.events.history import Moved, Notified, Subscribed
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import IMPORTANCE, DialogState, Lamp, Source, StateChange

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from sipresence.events.dialog_info import Document
+from sipresence.events.document import Document
 from sipresence.events.history import Notified
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resources import Resource
@@ -20,7 +20,7 @@ def trace(resource: Resource, chronicle: Chronicle, wanted: Callable[[Subscripti
         events += _asked(subscription)
     events += [Event(ending.at, ending, gone.record) for gone, ending in ended]
     for subscription in subscriptions:
-        events += _told(subscription, resource.documents)
+        events += _told(subscription, resource.documents(subscription.form))
     events.sort(key=lambda event: event.at)  # of what has the same time the cause comes first
     return Timeline(resource.state.id, resource.state.lamp, [_belief(subscription) for subscription in living], events)
 

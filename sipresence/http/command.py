@@ -1,19 +1,22 @@
 """The body of a Kazoo presence command: bytes -> `Command`, or the refusal that names the field and the rule.
 
     {"data": {"action": "set", "state": "early"}}      {"data": {"action": "reset"}}      {"data": {"reset": true}}
+    {"data": {"action": "set", "mwi": {"new": 2, "saved": 5}, "dnd": true}}
 
 The content type is not looked at: curl's `-d` says form, Kazoo's own documents rely on that, and what comes is JSON.
 Unknown keys are accepted, since Kazoo's user interface adds its own. `expires`, after how many seconds a state that is
-set ends by itself, is an addition of ours.
+set ends by itself, `mwi` and `dnd` are additions of ours.
 """
 
 import json
+import math
 from typing import Annotated, Literal, get_args
 
 from aiohttp import web
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, StrictBool, ValidationError
 from pydantic_core import ErrorDetails
 
+from sipresence.events.state import Messages
 from sipresence.http.envelope import Json, Refusal, invalid
 
 MAX_BODY_BYTES = 64 * 1024
@@ -29,8 +32,33 @@ class Command(BaseModel):
     action: Action
 
 
+Number = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+
+
+class Mwi(BaseModel):
+    """How many voice messages wait."""
+
+    new: Number
+    saved: Number = 0
+    urgent: Number = 0
+    urgent_saved: Number = 0
+
+
 class SetCommand(Command):
-    """Set a lamp; `expires` in seconds."""
+    """Set how many messages wait, or whether calls are wanted."""
+
+    mwi: Mwi | None = None
+    dnd: StrictBool | None = None
+
+    @property
+    def messages(self) -> Messages | None:
+        """What `mwi` says."""
+        mwi = self.mwi
+        return None if mwi is None else Messages(mwi.new, mwi.saved, mwi.urgent, mwi.urgent_saved)
+
+
+class SetLampCommand(SetCommand):
+    """Set a lamp, and perhaps more; `expires` in seconds."""
 
     state: State
     expires: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
@@ -40,12 +68,19 @@ def parse_command(data: dict[str, Json]) -> Command:
     """Read the command in `data`. Raises Refusal 400."""
     if "action" not in data and data.get("reset") is True:
         data = {**data, "action": "reset"}  # "deprecated alias of action=reset", still sent by old scripts
-    model = SetCommand if data.get("action") == "set" else Command
     try:
-        return model.model_validate(data)
+        return _model(data).model_validate(data)
     except ValidationError as error:
-        fields = {str(found["loc"][0]): _explain(found) for found in error.errors()}
+        fields = {".".join(map(str, found["loc"])): _explain(found) for found in error.errors()}
         raise Refusal(400, "validation error", fields) from None
+
+
+def _model(data: dict[str, Json]) -> type[Command]:
+    if data.get("action") != "set":
+        return Command
+    if "state" not in data and not data.keys().isdisjoint(("mwi", "dnd")):
+        return SetCommand
+    return SetLampCommand
 
 
 def _explain(found: ErrorDetails) -> Json:
@@ -61,8 +96,9 @@ def _explain(found: ErrorDetails) -> Json:
             rule, message, target = "minimum", f"Value must be at least {limits['ge']}", limits["ge"]
         case "less_than_equal":
             rule, message, target = "maximum", f"Value must be at most {limits['le']}", limits["le"]
-        case _:
-            rule, message, target = "type", "Value did not match type(s): integer", "integer"
+        case kind:
+            target = {"bool": "boolean", "model": "object"}.get(kind.partition("_")[0], "integer")
+            rule, message = "type", f"Value did not match type(s): {target}"
     return {rule: {"message": message, "target": target, **_shown(found["input"])}}
 
 
@@ -102,8 +138,10 @@ async def _read(request: web.Request) -> bytes:
 def _parse(body: bytes) -> Json:
     """Parse strictly: JSON that could not be written again (NaN, 1e999, lone surrogates) is none."""
     try:
-        parsed: Json = json.loads(body.decode(), object_pairs_hook=_object)
-        json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
+        text = body.decode()
+        parsed: Json = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
+        if "\\u" in text:  # the only way in for a lone surrogate
+            json.dumps(parsed, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise _not_json(str(error)) from None
     except (ValueError, RecursionError):
@@ -117,6 +155,14 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(members) != len(pairs):
         raise ValueError
     return members
+
+
+def _finite(number: str) -> float:
+    """Read a number that is one: NaN and infinities come by this way as well, by their names."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _not_json(message: str) -> Refusal:

@@ -17,6 +17,7 @@ learns nothing, and who may not see an account learns no more than that it exist
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -25,8 +26,9 @@ from aiohttp import web
 
 from sipresence.errors import InvalidExtension
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import DialogState, Lamp
-from sipresence.http.command import SetCommand, parse_command, read_data
+from sipresence.events.resource import DialogState, Lamp, ResourceState
+from sipresence.events.state import NO_MESSAGES
+from sipresence.http.command import SetCommand, SetLampCommand, parse_command, read_data
 from sipresence.http.envelope import CALLER, Caller, Envelopes, Json, Refusal, invalid
 from sipresence.http.subscriber import subscriber
 from sipresence.http.timeline import describe
@@ -54,9 +56,9 @@ def make_dialect(service: "PresenceService", insight: "Insight", envelopes: Enve
     dialect = _Presence(service, insight, envelopes)
     application = web.Application(middlewares=[dialect.authorise])
     presence = "/accounts/{account}/presence"
-    for path, get, post in (
-        (presence, dialect.list_all, dialect.refuse_collection),
+    for path, get, post in (  # looked through in this order
         (presence + "/{extension:[^/]+}", dialect.get_extension, dialect.command_extension),
+        (presence, dialect.list_all, dialect.refuse_collection),
         ("/accounts/{account}/devices/{id}/presence", dialect.list_for_device, dialect.command_device),
         ("/accounts/{account}/users/{id}/presence", dialect.list_for_user, dialect.command_user),
     ):
@@ -124,7 +126,7 @@ class _Presence:
         (resource,) = self._extension(request)
         views = self._service.subscriptions(_account(request), resource=resource, event=_event(request))
         data: dict[str, Json] = {"subscriptions": self._listing(views)}
-        return self._envelopes.success(request, {**data, **_describe_lamp(self._service.lamp(resource))})
+        return self._envelopes.success(request, {**data, **_describe_state(self._service.state(resource))})
 
     async def get_timeline(self, request: web.Request) -> web.Response:
         """What happened to one extension; of one Call-ID, if that is asked."""
@@ -163,11 +165,19 @@ class _Presence:
         command = parse_command(data)
         account, caller = _account(request), request[CALLER].account
         if isinstance(command, SetCommand):
-            state = DialogState(command.state)
-            await self._service.set_state(account, resources, state, expires=command.expires, by=caller)
+            lamp = command if isinstance(command, SetLampCommand) else None
+            await self._service.set_state(
+                account,
+                resources,
+                DialogState(lamp.state) if lamp else None,
+                expires=lamp.expires if lamp else None,
+                messages=command.messages,
+                do_not_disturb=command.dnd,
+                by=caller,
+            )
         else:
             await self._service.reset(account, resources, by=caller)
-        return self._envelopes.success(request, "command sent", status=202)
+        return self._envelopes.accepted(request)
 
     def _listing(self, views: Iterable["SubscriptionView"]) -> Json:
         """Arrange subscriptions by extension, event and key."""
@@ -259,6 +269,19 @@ def _describe(view: "SubscriptionView", *, now: float, stalker: str) -> Json:
     }
     if record.user_agent:
         described["user_agent"] = record.user_agent
+    if view.profile:
+        described["profile"] = view.profile
+    return described
+
+
+def _describe_state(state: ResourceState) -> dict[str, Json]:
+    """The lamp, and of the rest what is known."""
+    described = _describe_lamp(state.lamp)
+    if state.messages != NO_MESSAGES:
+        new, saved, urgent, urgent_saved = astuple(state.messages)
+        described["mwi"] = {"new": new, "saved": saved, "urgent": urgent, "urgent_saved": urgent_saved}
+    if state.presence.do_not_disturb:
+        described["dnd"] = True
     return described
 
 

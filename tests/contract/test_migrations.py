@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sipresence.backends.sqlite import SqliteStore
-from sipresence.events.resource import DialogState
+from sipresence.events.resource import DialogState, Source
+from sipresence.events.state import Messages, Presence
 from sipresence.ports import Loaded
 from tests.contract.test_store import commit, record, save
 
@@ -22,7 +23,7 @@ MIGRATIONS = sorted(
     (file for file in files("sipresence.backends").joinpath("migrations").iterdir() if file.name.endswith(".sql")),
     key=lambda file: file.name,
 )
-PUBLICATIONS = 2  # the first version that has them
+PUBLICATIONS, PRESENCE = 2, 3  # the first versions that have them
 VERSIONS = [int(migration.name[:4]) for migration in MIGRATIONS]
 
 
@@ -83,11 +84,15 @@ def test_what_an_earlier_version_wrote_is_all_there(version: int, tmp_path: Path
         0,
     )
     assert [(one.cseq_ceiling, one.version_ceiling) for one in loaded.subscriptions] == [(65, 64), (128, 127)]
-    manual = [change for change in loaded.states if not change.publication]
+    manual = [change for change in loaded.states if change.source is Source.MANUAL]
     states = {change.resource: [dialog.state for dialog in change.dialogs] for change in manual}
     assert states == {"101@office.example.com": [DialogState.EARLY], "*3101@office.example.com": []}
     published = [(one.publication, one.publisher, one.entity_tag) for one in loaded.states if one.publication]
-    assert published == ([("p1", "192.0.2.20", "p1.2")] if version >= PUBLICATIONS else [])
+    calls, presence = ("p1", "192.0.2.20", "p1.2"), ("p2", "192.0.2.21", "p2.1")
+    assert published == [calls][: version >= PUBLICATIONS] + [presence][: version >= PRESENCE]
+    said = [change.presence or change.messages for change in loaded.states if change.presence or change.messages]
+    there = [Messages(new=2, saved=5), Presence(open=True, activities=("meeting",), note="Back at five")]
+    assert said == (there if version >= PRESENCE else [])
     assert [subscription.id for subscription in load(path).subscriptions] == [1, 7, 99], "and stays there"
 
 

@@ -169,7 +169,7 @@ def test_a_damaged_database_is_refused(path: Path) -> None:
 
 def test_a_row_that_nobody_can_read_is_refused(path: Path) -> None:
     live(path)
-    run_sql(path, "INSERT INTO states VALUES ('a', 'r', 'oracle', '[]', 1.0, NULL, '', '', '')")
+    run_sql(path, "INSERT INTO states VALUES ('a', 'r', 'oracle', '[]', 1.0, NULL, '', '', '', '{}')")
     assert "oracle" in refusal(path)
 
 

@@ -15,6 +15,7 @@ from sipresence.errors import StoreError
 from sipresence.events.effects import Forget, Save, SaveState, Write
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogInfo, DialogState, Source, StateChange, reset, set_manually
+from sipresence.events.state import Messages, Presence, set_do_not_disturb, set_messages, set_registered
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.ports import StateBus, SubscriptionStore
 
@@ -289,6 +290,47 @@ async def test_a_reset_leaves_publications_without_what_lives(
     told = published("p1", DialogState.EARLY, DialogState.TERMINATED, at=1.0, tag="p1.1")
     await commit(store, told, set_lamp(DialogState.EARLY, at=1.0), SaveState(reset(ACCOUNT, PARKED, at=2.0)))
     assert (await reopen()).states == [replace(told.change, dialogs=told.change.dialogs[1:])]
+
+
+PRESENCE = Presence(open=True, activities=("meeting", "busy"), note="Back at five")
+
+
+def presence(name: str, said: Presence, *, at: float) -> SaveState:
+    """A publication of presence."""
+    change = StateChange(
+        ACCOUNT, PARKED, Source.PUBLISHED, (), at, at + 600.0, publication=name, publisher="192.0.2.20",
+        entity_tag=f"{name}.1", presence=said,
+    )  # fmt: skip
+    return SaveState(change)
+
+
+async def test_whatever_a_source_says_comes_back(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:
+    said = (
+        presence("p1", PRESENCE, at=1.0),
+        presence("p2", Presence(), at=2.0),
+        SaveState(set_messages(ACCOUNT, PARKED, Messages(1, 2, 3, 4), at=3.0)),
+        SaveState(set_do_not_disturb(ACCOUNT, PARKED, on=True, at=4.0)),
+        SaveState(set_registered(ACCOUNT, PARKED, registered=False, at=5.0)),
+        set_lamp(DialogState.EARLY, at=6.0),
+    )
+    await commit(store, *said)
+    assert (await reopen()).states == [one.change for one in said]
+
+
+async def test_so_many_messages_again_are_no_news(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:
+    for at, new in ((1.0, 1), (2.0, 1), (3.0, 2), (4.0, 2)):
+        await commit(store, SaveState(set_messages(ACCOUNT, PARKED, Messages(new=new), at=at)))
+    assert (await reopen()).states == [set_messages(ACCOUNT, PARKED, Messages(new=2), at=3.0)]
+
+
+async def test_a_reset_keeps_who_is_registered_and_that_presence_was_published(
+    store: SubscriptionStore, reopen: Callable[[], Any]
+) -> None:
+    registered = SaveState(set_registered(ACCOUNT, PARKED, registered=False, at=2.0))
+    mailbox = SaveState(set_messages(ACCOUNT, PARKED, Messages(1), at=3.0))
+    await commit(store, presence("p1", PRESENCE, at=1.0), registered, mailbox)
+    await commit(store, SaveState(reset(ACCOUNT, PARKED, at=4.0)))
+    assert (await reopen()).states == [presence("p1", Presence(), at=1.0).change, registered.change]
 
 
 async def test_a_reset_forgets_one_resource(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:

@@ -19,7 +19,7 @@ from tests.e2e.server import ACCOUNT, MIN_EXPIRES, TOKEN, Server, running
 
 FOLDER = Path(__file__).parents[2] / "sipp-scenarios"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.xml"))
-CHALLENGED = ("digest",)  # they need a server that trusts nobody
+CHALLENGED = ("digest", "withheld-callers", "coalescing")  # by name, each on a server configured for it
 PLAY_S = 120.0
 
 pytestmark = pytest.mark.e2e
@@ -63,11 +63,30 @@ def test_exit_code(played: Played) -> None:
     assert played.exit_code == 0, played.output
 
 
-@pytest.mark.parametrize("name", CHALLENGED)
-def test_scenario_with_a_password(start_server: StartServer, name: str) -> None:
+def test_scenario_with_a_password(start_server: StartServer) -> None:
     server = start_server(sip={"trusted_networks": [], "digest_algorithms": ["MD5"]})
-    done = play(server, [name])
+    done = play(server, ["digest"])
     assert done.exit_code == 0, done.output
+
+
+def test_scenario_with_caller_rules(server: Server) -> None:
+    """The rule is that of the demo office."""
+    tokens = f'tokens = ["{TOKEN}"]'
+    rule = 'caller_rules = [{ subscriber = "lobby.*", resource = ".*", action = "withhold" }]'
+    reloaded(server, "withheld-callers", (tokens, f"{tokens}\n{rule}"))
+
+
+def test_scenario_with_a_long_window(start_server: StartServer) -> None:
+    server = start_server(sip={"coalesce_ms": 0})
+    reloaded(server, "coalescing", ("coalesce_ms = 0", "coalesce_ms = 1000"))
+
+
+def reloaded(server: Server, name: str, change: tuple[str, str]) -> None:
+    """A scenario fails before a change of the configuration, and passes after it has been taken in."""
+    before = play(server, [name])
+    server.reload(change)
+    after = play(server, [name])
+    assert (before.exit_code, after.exit_code) == (1, 0), before.output + after.output
 
 
 def test_after_kill_and_restart(server: Server) -> None:
@@ -85,7 +104,7 @@ def test_runner_reports_failure(server: Server) -> None:
     command = [sys.executable, str(FOLDER / "run.py"), "--sip", server.sip, "--api", server.url, "interval-too-brief"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=PLAY_S)
     assert done.returncode == 1
-    assert "interval-too-brief   FAILED" in done.stdout
+    assert "interval-too-brief         FAILED" in done.stdout
 
 
 def test_readme_lists_every_scenario() -> None:

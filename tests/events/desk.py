@@ -7,6 +7,8 @@ from typing import Unpack
 from sipresence.events.effects import Effect, Notify, Respond, Save, SendNotify
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
+from sipresence.events.presentation import Presenter
+from sipresence.events.profile import Profile, Profiles
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, StateChange, reset, set_manually
 from sipresence.events.subscribe import Limits, Watched, entity_of
@@ -30,17 +32,35 @@ class Desk:
     """`now` is the time; `notifier` may be replaced, as by a restart."""
 
     def __init__(
-        self, *, failures_allowed: int = 4, limits: Limits | None = None, rate: int = 0, window: int = 0
+        self,
+        *,
+        failures_allowed: int = 4,
+        limits: Limits | None = None,
+        rate: int = 0,
+        window: int = 0,
+        coalesce: float = 0.0,
+        profiles: Sequence[Profile] = (),
     ) -> None:
+        self.profiles = Profiles(profiles)
         self.now = NOW
-        self._rate, self._window = rate, window
+        self.private: set[str] = set()  # From of those who may not know callers
+        self._rate, self._window, self._coalesce = rate, window, coalesce
         self._limits = limits or Limits()
         self._failures_allowed = failures_allowed
         self.notifier = self._new()
 
     def _new(self) -> Notifier:
         self.pacing = Pacing(rate=self._rate, in_flight=self._window)
-        return Notifier(self._limits, failures_allowed=self._failures_allowed, local_tag=local_tag, pacing=self.pacing)
+        return Notifier(
+            self._limits,
+            failures_allowed=self._failures_allowed,
+            local_tag=local_tag,
+            pacing=self.pacing,
+            window=self._coalesce,
+            presenter=Presenter(
+                self.profiles, withheld=lambda record: any(name in record.remote_address for name in self.private)
+            ),
+        )
 
     def subscribe(self, resource: ResourceId = LAMP, way: Flow | None = None, **fields: Unpack[Fields]) -> list[Effect]:
         """An initial SUBSCRIBE."""

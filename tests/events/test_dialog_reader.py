@@ -7,15 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipresence.errors import MalformedMessage
-from sipresence.events.dialog_reader import (
-    MAX_BODY_BYTES,
-    MAX_DEPTH,
-    MAX_DIALOGS,
-    MAX_ELEMENTS,
-    PublishedBody,
-    read_dialog_info,
-)
+from sipresence.events.dialog_reader import MAX_DIALOGS, PublishedBody, read_dialog_info
 from sipresence.events.resource import DialogInfo, DialogState
+from sipresence.events.xml_reader import MAX_BODY_BYTES, MAX_DEPTH, MAX_ELEMENTS
 from tests.events.publishing import sent
 
 NAMESPACE = "urn:ietf:params:xml:ns:dialog-info"

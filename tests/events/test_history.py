@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from sipresence.events.dialog_info import Document
+from sipresence.events.document import Document
 from sipresence.events.history import MOVES, NOTIFIES, SUBSCRIBES, Asked, History, Moved, Notified, Subscribed
 from sipresence.events.resource import DialogState
 from tests.events.desk import NOW
@@ -12,7 +12,7 @@ from tests.test_compiled import COMPILED
 
 
 def document(state: DialogState = DialogState.EARLY, revision: int = 1) -> Document:
-    return Document(state, b"", revision=revision)
+    return Document(state, b"", b"", revision=revision, changed_at=0.0)
 
 
 @pytest.mark.parametrize("state", DialogState)

@@ -102,10 +102,10 @@ def test_a_refresh_moves_the_expiry_and_says_nothing_anew() -> None:
 
 
 def test_other_events_are_489() -> None:
-    for event in ("presence", "dialog.winfo", "asterisk-devicestate"):
+    for event in ("message-summary", "dialog.winfo", "asterisk-devicestate"):
         with pytest.raises(SipError) as caught:
             PublishDesk().publish(parsed(request("PUBLISH", event=event, body=b"x")))
-        assert (caught.value.status, caught.value.headers) == (489, "Allow-Events: dialog\r\n")
+        assert (caught.value.status, caught.value.headers) == (489, "Allow-Events: dialog, presence\r\n")
 
 
 def test_an_event_with_parameters_is_the_event() -> None:
@@ -376,6 +376,32 @@ def test_a_lone_terminated_creates_nothing_visible() -> None:
     assert desk.resource.state.since == NOW
 
 
+def test_of_a_forked_call_kamailio_names_the_branch_that_rang_last() -> None:
+    """One dialog, one publication: `early` has the tags of a branch, and nothing is said of the one that loses."""
+    desk = PublishDesk()
+    tag = ""
+    for ringing in ("b1", "b2", "b1", "b2"):
+        tag = desk.says(Call("early", local_tag=ringing, remote_tag="a1"), tag=tag)
+        assert desk.lamp is EARLY
+    tag = desk.says(Call("confirmed"), tag=tag)
+    assert desk.lamp is CONFIRMED
+    desk.says(Call("terminated"), tag=tag)
+    assert desk.lamp is TERMINATED
+
+
+def test_both_parties_of_a_call_are_each_a_resource() -> None:
+    """Edge case 5: Kamailio's dialog has one id and one call-id at both."""
+    desk = PublishDesk()
+    callee = ResourceId("102@office.example.com")
+    ringing = publish_request(dialog_info(Call("early")))
+    desk.publish(ringing)
+    tag = tag_of(desk.publish(ringing, resource=callee))
+    desk.publish(publish_request(dialog_info(Call("terminated")), tag=tag), resource=callee)
+    assert (desk.lamp, desk.resources.get(callee).state.lamp.state) == (EARLY, TERMINATED)
+    desk.says(Call("confirmed"))
+    assert desk.lamp is CONFIRMED, "what has ended at the other resource is no late word here"
+
+
 def test_a_confirmed_after_terminated_comes_too_late() -> None:
     """Edge case 4: the INFO of a call that is over."""
     desk = PublishDesk()
@@ -386,6 +412,18 @@ def test_a_confirmed_after_terminated_comes_too_late() -> None:
     assert desk.lamp is TERMINATED
     desk.restart()
     assert desk.lamp is TERMINATED
+
+
+@pytest.mark.parametrize("initial", [False, True])
+def test_an_early_after_confirmed_comes_too_late(initial: bool) -> None:
+    """It was lost, and comes again when the call is answered: a call goes one way only (RFC 4235 section 3.7.1)."""
+    desk = PublishDesk()
+    tag = desk.says(Call("trying"))
+    desk.says(Call("confirmed"), tag=tag)
+    desk.says(Call("early", local_tag="b1", remote_tag="a1"), tag="" if initial else tag)
+    assert desk.lamp is CONFIRMED
+    desk.restart()
+    assert desk.lamp is CONFIRMED
 
 
 def test_asterisk_speaks_of_an_extension_not_of_calls() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from sipresence.events.policy import LampPolicy
 from sipresence.events.published import MAX_DIALOGS, MAX_TOMBSTONES, TOMBSTONE
 from sipresence.events.resource import (
     LINGER,
@@ -22,6 +23,8 @@ from tests.events.desk import LAMP, NOW, OFFICE
 
 TRYING, PROCEEDING, EARLY, CONFIRMED, TERMINATED = DialogState
 HOUR = 3600
+TURNS = sorted(set(itertools.permutations("aaabbmmm")))
+"""Of two phones and an admin: whose word is next, in all orders there are."""
 
 
 def call(state: DialogState, ident: str = "d", call_id: str = "c", **more: str) -> DialogInfo:
@@ -148,15 +151,25 @@ def test_a_word_without_tags_is_on_all_branches(them: Publishers) -> None:
     assert them.shown == []
 
 
-def test_a_forked_call_that_one_phone_answers(them: Publishers) -> None:
-    """Two phones of one user, the same Call-ID; a manual cycle runs meanwhile."""
-    them.say("a", call(EARLY, "a"), publisher="phone-a")
-    them.state.merge(set_manually(OFFICE, LAMP, state=EARLY, at=them.now))
-    them.say("b", call(EARLY, "b"), publisher="phone-b")
-    them.say("a", call(CONFIRMED, "a"), publisher="phone-a")
-    them.state.merge(set_manually(OFFICE, LAMP, state=TERMINATED, at=them.now))
-    them.say("b", call(TERMINATED, "b"), publisher="phone-b")
-    assert them.shown == [("c", CONFIRMED)]
+@pytest.mark.parametrize(
+    ("publisher", "ident", "tags"),
+    [("phone-{}", "d", ""), ("nat", "{}", ""), ("nat", "d", "{}")],
+    ids=["known by their addresses", "by their ids", "by their tags"],
+)
+def test_a_forked_call_that_one_phone_answers_in_any_order(publisher: str, ident: str, tags: str) -> None:
+    """Two phones of one user, the same Call-ID: `a` answers, `b` loses; an admin goes through all states meanwhile."""
+    for turns in TURNS:
+        them, alive = Publishers(), dict.fromkeys("abm", TERMINATED)
+        words = {who: iter((EARLY, CONFIRMED, TERMINATED)) for who in "am"} | {"b": iter((EARLY, TERMINATED))}
+        for who in turns:
+            state = alive[who] = next(words[who])
+            if who == "m":
+                them.state.merge(set_manually(OFFICE, LAMP, state=state, at=them.now))
+            else:
+                dialog = call(state, ident.format(who), local_tag=tags.format(who))
+                them.say(who, dialog, publisher=publisher.format(who))
+            most_important = min(alive.values(), key=(EARLY, CONFIRMED, TERMINATED).index)
+            assert them.lamp is most_important, (turns, alive)
 
 
 # Tombstones
@@ -308,9 +321,9 @@ def test_an_account_may_put_confirmed_first(them: Publishers) -> None:
     change = StateChange(
         *(OFFICE, LAMP, Source.PUBLISHED, (call(EARLY, "2"),), NOW + 9), publication="b", entity_tag="b.1"
     )
-    them.state.merge(change, confirmed_first=True)
+    them.state.merge(change, LampPolicy(confirmed_first=True))
     assert [dialog.state for dialog in them.state.dialogs] == [CONFIRMED, EARLY]
-    them.state.merge(replace(change, at=NOW + 10), confirmed_first=False)
+    them.state.merge(replace(change, at=NOW + 10))
     assert them.lamp is EARLY
 
 

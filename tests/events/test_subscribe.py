@@ -4,6 +4,7 @@ import pytest
 
 from sipresence.errors import SipError
 from sipresence.events.effects import Respond
+from sipresence.events.package import ALLOW_EVENTS, read_package
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.subscribe import (
     Asked,
@@ -13,7 +14,6 @@ from sipresence.events.subscribe import (
     granted,
     new_record,
     read,
-    read_package,
     renewed_record,
     same_dialog,
 )
@@ -30,13 +30,13 @@ LIMITS = Limits(min_expires=60, default_expires=1800, max_expires=7200)
 
 def refusal(request: Request, limits: Limits = LIMITS) -> SipError:
     with pytest.raises(SipError) as caught:
-        read(request, limits)
+        read(request, limits, "dialog")
     return caught.value
 
 
 def row(ident: int = 7, request: Request | None = None) -> SubscriptionRecord:
     request = request or parsed(subscribe())
-    asked, event = read(request, LIMITS), read_package(request)
+    asked, event = read(request, LIMITS, "dialog"), read_package(request)
     watched = Watched(OFFICE, LAMP, entity_of(request))
     return new_record(SubscriptionId(ident), request, watched, asked, event=event, tag="ours", now=NOW)
 
@@ -57,11 +57,11 @@ def test_the_package_is_read_whatever_follows_it(value: str, event: Event) -> No
     assert read_package(parsed(subscribe(event=value))) == event
 
 
-@pytest.mark.parametrize("value", [None, "", "presence", "dialog.winfo", "as-feature-event", ";dialog"])
+@pytest.mark.parametrize("value", [None, "", "presence.winfo", "dialog.winfo", "as-feature-event", ";dialog"])
 def test_another_package_gets_489_with_ours(value: str | None) -> None:
     with pytest.raises(SipError) as caught:
         read_package(parsed(subscribe(event=value)))
-    assert (caught.value.status, caught.value.headers) == (489, "Allow-Events: dialog\r\n")
+    assert (caught.value.status, caught.value.headers) == (489, ALLOW_EVENTS)
 
 
 # Expires
@@ -72,7 +72,7 @@ def test_another_package_gets_489_with_ours(value: str | None) -> None:
     [(None, 1800), (0, 0), (60, 60), (3600, 3600), (7200, 7200), (7201, 7200), (2**32, 7200), ("9" * 40, 7200)],
 )
 def test_expires_is_lowered_never_raised(value: int | str | None, asked: int) -> None:
-    assert read(parsed(subscribe(expires=value)), LIMITS).expires == asked
+    assert read(parsed(subscribe(expires=value)), LIMITS, "dialog").expires == asked
 
 
 @pytest.mark.parametrize("value", [1, 59])
@@ -94,7 +94,7 @@ def test_an_expires_that_is_no_number_gets_400(value: str) -> None:
     [None, "application/dialog-info+xml", "text/plain, application/*;q=0.5", "*/*", "Application/Dialog-Info+XML"],
 )
 def test_an_accept_that_admits_ours(value: str | None) -> None:
-    assert read(parsed(subscribe(accept=value)), LIMITS).expires == 3600
+    assert read(parsed(subscribe(accept=value)), LIMITS, "dialog").expires == 3600
 
 
 @pytest.mark.parametrize("value", ["application/pidf+xml", "text/*", "", "*/*, application/dialog-info+xml;q=0"])
@@ -109,12 +109,12 @@ def test_a_contact_that_leads_nowhere(contact: str) -> None:
 
 
 def test_a_refresh_may_have_no_contact() -> None:
-    assert read(parsed(subscribe(contact=None)), LIMITS) == Asked("", "", 3600)
+    assert read(parsed(subscribe(contact=None)), LIMITS, "dialog") == Asked("", "", 3600)
 
 
 def test_the_route_set_is_taken_in_order() -> None:
     request = parsed(subscribe(headers=[("Record-Route", "<sip:a;lr>, <sip:b;lr>"), ("Record-Route", "<sip:c;lr>")]))
-    assert read(request, LIMITS).routes == "<sip:a;lr>, <sip:b;lr>, <sip:c;lr>"
+    assert read(request, LIMITS, "dialog").routes == "<sip:a;lr>, <sip:b;lr>, <sip:c;lr>"
 
 
 @pytest.mark.parametrize("route", ["<tel:1>", "<sip:a"])
@@ -197,7 +197,7 @@ def renewed(
 ) -> SubscriptionRecord:
     subscription = Subscription(record, flow=flow())
     subscription.cseq, subscription.version = sent, sent - 1
-    return renewed_record(subscription, request, read(request, LIMITS), initial=initial, now=NOW + 30)
+    return renewed_record(subscription, request, read(request, LIMITS, "dialog"), initial=initial, now=NOW + 30)
 
 
 def test_a_refresh_moves_the_target_and_keeps_the_dialog() -> None:
@@ -251,7 +251,7 @@ def test_the_200_of_a_subscribe() -> None:
     request = parsed(subscribe(headers=[("Record-Route", "<sip:a;lr>"), ("Record-Route", "<sip:b;lr>")]), flow("TCP"))
     headers = (
         "Record-Route: <sip:a;lr>\r\nRecord-Route: <sip:b;lr>\r\n"
-        "Contact: <sip:192.0.2.1:5060;transport=tcp>\r\nExpires: 77\r\nAllow-Events: dialog\r\n"
+        f"Contact: <sip:192.0.2.1:5060;transport=tcp>\r\nExpires: 77\r\n{ALLOW_EVENTS}"
     )
     assert granted(request, Asked(remote_target(request), "", 77), tag="ours") == Respond(request, 200, "ours", headers)
 

@@ -202,13 +202,13 @@ def test_the_last_notify_says_why() -> None:
 
 def test_the_view_before_and_after_the_first_notify() -> None:
     one = subscription()
-    assert one.view() == (one.record, 0, 0, 0, None)
+    assert one.view() == (one.record, 0, 0, 0, None, "")
     sent = send(one)
     one.state = S.IN_FLIGHT
     body = sent.document.stamp(0, sent.entity).decode()
-    assert one.view() == (one.record, 1, 0, 0, body)
+    assert one.view() == (one.record, 1, 0, 0, body, "")
     one.answered(200, None, failures_allowed=4)
-    assert one.view() == (one.record, 1, 0, 200, body)
+    assert one.view() == (one.record, 1, 0, 200, body, "")
     send(one)
     assert one.view().reply == 0
 

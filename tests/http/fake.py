@@ -2,13 +2,16 @@
 
 import hmac
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING, NamedTuple
 
 from sipresence.errors import InvalidExtension, UnknownAccount, UnknownDevice, UnknownUser
-from sipresence.events.dialog_info import Document, render
+from sipresence.events.dialog_info import render
+from sipresence.events.document import Document
 from sipresence.events.history import Asked, Moved, Notified, Subscribed
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, Lamp, ResourceState, Source, set_manually
+from sipresence.events.state import Messages, set_do_not_disturb, set_messages
 from sipresence.events.timeline import Belief, Changed, End, Ended, Event, Timeline
 from sipresence.figures import Figures, Health, Histogram, Kind, NotifierFigures, OutboxFigures, WireFigures
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId, resource_id
@@ -35,6 +38,7 @@ class View(NamedTuple):
     version: int = 0
     reply: int = 0
     body: str | None = None
+    profile: str = ""
 
 
 def record(number: int, extension: str, call_id: str, **fields: object) -> SubscriptionRecord:
@@ -91,6 +95,14 @@ LAMPS = {
     resource_id("*3101", REALM): Lamp(DialogState.TERMINATED, 0.0),
 }
 
+VOICEMAIL = resource_id("103", REALM)
+SAID = {
+    VOICEMAIL: (
+        set_messages(OFFICE, VOICEMAIL, Messages(2, 5, 1), at=NOW),
+        set_do_not_disturb(OFFICE, VOICEMAIL, on=True, at=NOW),
+    ),
+}
+
 
 class FakeDirectory:
     """Two accounts; the office has a device and a user with two lamps."""
@@ -142,6 +154,15 @@ class FakeService:
     def lamp(self, resource: ResourceId) -> Lamp:
         return LAMPS.get(resource, Lamp(DialogState.TERMINATED, 0.0))
 
+    def state(self, resource: ResourceId) -> ResourceState:
+        state = ResourceState(resource)
+        lamp = self.lamp(resource)
+        if lamp.since:
+            state.merge(set_manually(OFFICE, resource, state=lamp.state, at=lamp.since))
+        for change in SAID.get(resource, ()):
+            state.merge(change)
+        return state
+
     def lamps(self, account: AccountId) -> dict[ResourceId, Lamp]:
         return dict(LAMPS) if account == OFFICE else {}
 
@@ -154,12 +175,17 @@ class FakeService:
         self,
         account: AccountId,
         resources: Sequence[ResourceId],
-        state: DialogState,
+        state: DialogState | None,
         *,
         expires: int | None = None,
+        messages: Messages | None = None,
+        do_not_disturb: bool | None = None,
         by: str = "",
     ) -> None:
-        self._accept(by, "set", account, list(resources), state.value, expires)
+        more = (
+            [messages and list(astuple(messages)), do_not_disturb] if (messages, do_not_disturb) != (None, None) else []
+        )
+        self._accept(by, "set", account, list(resources), state and state.value, expires, *more)
 
     async def reset(self, account: AccountId, resources: Sequence[ResourceId], *, by: str = "") -> None:
         self._accept(by, "reset", account, list(resources))

@@ -85,7 +85,8 @@ class ManyCalls(RuleBasedStateMachine):
         if word.state is DialogState.TERMINATED:
             self.leave_out({name})
         elif name not in self.over:
-            self.alive[name] = word
+            before = self.alive.get(name, word).state if name.call_id else word.state
+            self.alive[name] = word._replace(state=max(before, word.state, key=list(DialogState).index))
 
     def leave_out(self, names: set[Name]) -> None:
         for name in names:
