@@ -138,8 +138,8 @@ def test_a_phone_is_offered_what_it_understands(understood: tuple[str, ...], off
         return understood
 
     authenticator = Authenticator(directory, nonces, understood_by=understood_by)
+    request = parsed(subscribe(headers={"User-Agent": "baresip v1.0.0"}))
     with pytest.raises(SipError) as refused:
-        request = parsed(subscribe(headers={"User-Agent": "baresip v1.0.0"}))
         authenticator.authenticate(request, directory.account(OFFICE), means_us=lambda _: True, now=NOW)
     assert " ".join(re.findall("algorithm=([^,]+)", refused.value.headers)) == offered
     assert asked == ["baresip v1.0.0"]
