@@ -58,5 +58,5 @@ def _see_presence(presence: Presence | None, state: ResourceState) -> None:
     shown = read_pidf(pidf.render(state).stamp(0, ENTITY))
     assert shown.open is pidf.is_open(state)
     assert "".join(shown.activities) == pidf.activity(state)
-    assert pidf.calls(state) or not state.presence.note or shown.note == state.presence.note
+    assert state.calls or not state.presence.note or shown.note == state.presence.note
     expat.ParserCreate().Parse(xpidf.render(state).stamp(0, ENTITY), True)

@@ -39,7 +39,8 @@ def _told(event: TimelineEvent) -> str:
     by = f" by {event['by']}" if event.get("by") else ""
     match event["event"]:
         case "state":
-            return f"{event['source']}{by}: {event['state']}; the lamp shows {event['lamp']}"
+            calls = f": {event['state']}" if event["source"] in ("manual", "published") else ""
+            return f"{event['source']}{by}{calls}; the lamp shows {event['lamp']}"
         case "reset":
             return f"reset{by}"
         case "notify":

@@ -56,7 +56,7 @@ def _shaped(dialog: DialogInfo, shape: Shape, resource: ResourceState) -> Dialog
 def _without_caller(dialog: DialogInfo, identity: str) -> DialogInfo:
     """For those who may not know who calls: both ends are the resource itself.
 
-    Call-id and tags stay, which name nobody: the call may be picked up (RFC 4235 section 5.1).
+    Call-id and tags stay, without which the call cannot be picked up; a call-id may hold a host, but no number.
     """
     return replace(
         dialog, local_identity=identity, local_display="", local_target="", remote_identity=identity, remote_display="",

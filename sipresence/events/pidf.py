@@ -16,9 +16,7 @@ The contact is the watched address itself (phones.md 36).
 from xml.sax.saxutils import escape
 
 from sipresence.events.document import Document, attribute
-from sipresence.events.resource import DialogInfo, DialogState, ResourceState, Source, resource_identity
-from sipresence.events.state import standing_dialog
-from sipresence.names import ResourceId
+from sipresence.events.resource import DialogState, ResourceState, resource_identity
 
 PACKAGE = "presence"
 CONTENT_TYPE = "application/pidf+xml"
@@ -68,31 +66,14 @@ def changed_at(resource: ResourceState) -> float:
     return max(resource.news_at, resource.presence_changed_at)
 
 
-def calls(resource: ResourceState) -> list[DialogInfo]:
-    """The calls that live, the most important one first.
-
-    What lights the lamp in their place, where the account wants that, is none of them: presence has words for it.
-    """
-    return [
-        dialog
-        for dialog in resource.dialogs
-        if dialog.state is not DialogState.TERMINATED and not _is_standing(dialog, resource.id)
-    ]
-
-
-def _is_standing(dialog: DialogInfo, resource: ResourceId) -> bool:
-    sources = (Source.DO_NOT_DISTURB, Source.REGISTRAR)
-    return not dialog.call_id and any(dialog.id == standing_dialog(resource, dialog.state, s).id for s in sources)
-
-
 def is_open(resource: ResourceState) -> bool:
     """Whether calls can reach it: nobody says that they cannot, or one has."""
-    return resource.presence.open is not False or bool(calls(resource))
+    return resource.presence.open is not False or bool(resource.calls)
 
 
 def activity(resource: ResourceState) -> str:
     """The most important of all that its owner is doing, by its name in RPID, "" where nothing is known of that."""
-    alive = calls(resource)
+    alive = resource.calls  # not what lamps show in their place: presence has words for that
     if any(call.state is DialogState.CONFIRMED for call in alive):
         return ON_THE_PHONE
     if alive or resource.presence.do_not_disturb:
@@ -106,7 +87,7 @@ def _note(resource: ResourceState) -> str:
 
     Of a call nothing else will do, since there are phones that know it by these words alone.
     """
-    if alive := calls(resource):
+    if alive := resource.calls:
         if alive[0].state is not DialogState.CONFIRMED:
             return "Ringing"
         return "On hold" if alive[0].held else "On the phone"

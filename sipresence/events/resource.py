@@ -74,13 +74,14 @@ class Lamp:
 class ResourceState:
     """The merged state of one resource. `revision` rises with every visible change.
 
-    `dialogs` are those that live, changed at `changed_at`; `ended` those whose ending has to be told still. `quiet`:
+    `calls` are the dialogs that live, `dialogs` what the account wants shown of them, or in their place, changed at
+    `changed_at`; `ended` those whose ending has to be told still. `quiet`:
     the last change of the dialogs only leaves out endings that were told before, which is no news for anybody.
     `presence` and `messages` changed at times of their own. All times are Unix seconds.
     """
 
     __slots__ = (
-        "_ended", "_published", "_said", "changed_at", "dialogs", "id", "messages", "messages_changed_at", "presence",
+        "_ended", "_published", "_said", "calls", "changed_at", "dialogs", "id", "messages", "messages_changed_at", "presence",
         "presence_changed_at", "quiet", "revision", "since",
     )  # fmt: skip
 
@@ -90,6 +91,7 @@ class ResourceState:
         self.since = 0.0
         self.changed_at = self.presence_changed_at = self.messages_changed_at = 0.0
         self.quiet = False
+        self.calls: tuple[DialogInfo, ...] = ()
         self.dialogs: tuple[DialogInfo, ...] = ()
         self.presence = NO_PRESENCE
         self.messages = NO_MESSAGES
@@ -160,15 +162,17 @@ class ResourceState:
             self._publish(change)
         else:
             self._hear(change)
-        dialogs, presence, messages = self._union(policy), self._composed(), self._counted()
+        known, self.calls = self.calls, self._union(policy)
+        dialogs = self.calls if policy is DEFAULT else self._wanted(policy)
+        presence, messages = self._composed(), self._counted()
         if change.is_reset or dialogs != self.dialogs:
             self._show(dialogs, at=change.at)
-        elif presence == self.presence and messages == self.messages:
+        elif presence == self.presence and messages == self.messages and known == self.calls:
             if change.source is not Source.PUBLISHED or change.dialogs:
                 self.since = self.since or change.at  # the first word on it, though it was idle already
             self._leave_out_endings(change.at)
             return False
-        if presence != self.presence:
+        if presence != self.presence or known != self.calls:
             self.presence, self.presence_changed_at = presence, change.at
         if messages != self.messages:
             self.messages, self.messages_changed_at = messages, change.at
@@ -203,14 +207,22 @@ class ResourceState:
 
     def _union(self, policy: LampPolicy) -> tuple[DialogInfo, ...]:
         published = self._published
-        if published is None and policy is DEFAULT and len(self._said) == 1 and len(self._said[0].dialogs) < 2:
+        if published is None and len(self._said) == 1 and len(self._said[0].dialogs) < 2:
             return self._said[0].dialogs  # as mostly
         importance = CONFIRMED_FIRST if policy.confirmed_first else IMPORTANCE
         known = [(-said.at, dialog) for said in self._said for dialog in said.dialogs]
         if published is not None:
-            known += [(-word.since, _as_wanted(word.shown, policy)) for word in published.words]
+            known += [(-word.since, word.shown) for word in published.words]
         known.sort(key=lambda entry: (importance[entry[1].state], entry[0]))
-        return tuple(dialog for _, dialog in known) or tuple(self._standing(policy))
+        return tuple(dialog for _, dialog in known)
+
+    def _wanted(self, policy: LampPolicy) -> tuple[DialogInfo, ...]:
+        """The calls as the account wants them shown, or what its lamps show in their place."""
+        if not self.calls:
+            return tuple(self._standing(policy))
+        importance = CONFIRMED_FIRST if policy.confirmed_first else IMPORTANCE
+        shown = (_as_wanted(dialog, policy) for dialog in self.calls)
+        return tuple(sorted(shown, key=lambda dialog: importance[dialog.state]))
 
     def _standing(self, policy: LampPolicy) -> Iterator[DialogInfo]:
         """What the lamp shows while there is no call."""
@@ -273,8 +285,6 @@ def _says_something(change: StateChange) -> bool:
 
 def _as_wanted(dialog: DialogInfo, policy: LampPolicy) -> DialogInfo:
     """A call as the account wants it shown."""
-    if policy is DEFAULT:
-        return dialog
     if dialog.state is DialogState.EARLY and dialog.direction == "initiator":
         return replace(dialog, state=policy.caller_early)
     if dialog.state is DialogState.CONFIRMED and dialog.held:

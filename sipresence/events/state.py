@@ -74,7 +74,7 @@ class Presence:
 
 @dataclass(slots=True, frozen=True)
 class Messages:
-    """How many voice messages wait (RFC 3842 section 3.4.1): new, saved, and how many of each are urgent."""
+    """How many voice messages wait (RFC 3842 section 5.2): new, saved, and how many of each are urgent."""
 
     new: int = 0
     saved: int = 0

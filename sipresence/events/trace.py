@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from sipresence.events.document import Document
 from sipresence.events.history import Notified
 from sipresence.events.record import SubscriptionRecord
+from sipresence.events.resource import DialogState
 from sipresence.events.resources import Resource
 from sipresence.events.subscription import Subscription
 from sipresence.events.timeline import Belief, Chronicle, Event, Timeline
@@ -20,9 +21,11 @@ def trace(resource: Resource, chronicle: Chronicle, wanted: Callable[[Subscripti
         events += _asked(subscription)
     events += [Event(ending.at, ending, gone.record) for gone, ending in ended]
     for subscription in subscriptions:
-        events += _told(subscription, resource.documents(subscription.form))
+        last = (subscription.document,) if subscription.document is not None else ()  # that of a list is nowhere else
+        events += _told(subscription, (*last, *resource.documents(subscription.form)))
     events.sort(key=lambda event: event.at)  # of what has the same time the cause comes first
-    return Timeline(resource.state.id, resource.state.lamp, [_belief(subscription) for subscription in living], events)
+    beliefs = [_belief(subscription, resource) for subscription in living]
+    return Timeline(resource.state.id, resource.state.lamp, beliefs, events)
 
 
 def _asked(subscription: Subscription) -> Iterator[Event]:
@@ -46,6 +49,11 @@ def _document(notify: Notified, documents: Sequence[Document]) -> Document | Non
     return None
 
 
-def _belief(subscription: Subscription) -> Belief:
-    told, believed = subscription.document, subscription.history.believed
-    return Belief(subscription.record, told.state if told else None, believed.state if believed else None)
+def _belief(subscription: Subscription, resource: Resource) -> Belief:
+    """What its phone shows. Of two states that look the same in its form it shows both at once."""
+    current, lamp = resource.document(subscription.form), resource.state.lamp.state
+
+    def shown(document: Document | None) -> DialogState | None:
+        return lamp if document is current else document.state if document else None
+
+    return Belief(subscription.record, shown(subscription.document), shown(subscription.history.believed))

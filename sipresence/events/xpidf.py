@@ -49,7 +49,7 @@ def _status(resource: ResourceState) -> tuple[str, str]:
     if not pidf.is_open(resource):
         return "closed", "offline"
     doing = pidf.activity(resource)
-    if pidf.calls(resource) or doing == pidf.ON_THE_PHONE:
+    if resource.calls or doing == pidf.ON_THE_PHONE:
         return "inuse", "onthephone"
     if doing == pidf.BUSY:
         return "inuse", "busy"

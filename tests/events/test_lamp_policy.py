@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sipresence.events import dialog_info, pidf
 from sipresence.events.policy import LampPolicy
 from sipresence.events.resource import DialogInfo, DialogState, ResourceState, Source, StateChange, set_manually
 from sipresence.events.state import Presence, reset, set_do_not_disturb, set_registered
@@ -152,3 +153,38 @@ def test_a_resource_of_which_nothing_is_left_is_blank() -> None:
     extension.disturb(False)
     extension.register(True)
     assert extension.state.blank
+
+
+# Presence tells of calls as they are
+
+
+@pytest.mark.parametrize(
+    ("policy", "call", "note"),
+    [
+        (LampPolicy(held=EARLY), HELD, "On hold"),
+        (LampPolicy(caller_early=CONFIRMED), CALLING, "Ringing"),
+        (LampPolicy(do_not_disturb=CONFIRMED), None, "Do not disturb"),
+        (LampPolicy(unregistered=CONFIRMED), None, "Unavailable"),
+    ],
+)
+def test_presence_has_words_for_what_lamps_can_only_light(
+    policy: LampPolicy, call: DialogInfo | None, note: str
+) -> None:
+    extension = Extension(policy)
+    if call is not None:
+        extension.publish(call)
+    elif policy.do_not_disturb is CONFIRMED:
+        extension.disturb(True)
+    else:
+        extension.register(False)
+    assert f"<note>{note}</note>" in pidf.render(extension.state).tail.decode()
+
+
+def test_what_lamps_do_not_show_is_a_change_all_the_same() -> None:
+    """The caller's lamp is `confirmed` from the first ringing on; who watches presence sees the answer."""
+    extension = Extension(LampPolicy(caller_early=CONFIRMED))
+    extension.publish(CALLING)
+    before = dialog_info.render(extension.state)
+    assert extension.publish(replace(CALLING, state=CONFIRMED))
+    assert dialog_info.render(extension.state).says_the_same_as(before)
+    assert "<note>On the phone</note>" in pidf.render(extension.state).tail.decode()

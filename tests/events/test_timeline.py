@@ -247,3 +247,14 @@ def test_latency_is_measured_from_the_change_and_for_news_only() -> None:
     desk.answer(notified(desk.refresh(view.record.local_tag)))
     seen = desk.notifier.figures().change_to_answered
     assert (seen.count, seen.sum) == (1, 2.0)
+
+
+def test_a_phone_believes_what_its_form_can_show() -> None:
+    """Of xpidf early and confirmed look the same: the phone was told nothing of the second, and is not wrong."""
+    desk = Desk()
+    desk.subscribed(event="presence", accept="application/xpidf+xml")
+    told = notified(desk.set(EARLY))
+    assert desk.answer(told) == []
+    assert desk.set(CONFIRMED) == []
+    (belief,) = timeline(desk).phones
+    assert (belief.told, belief.believes) == (CONFIRMED, CONFIRMED)
