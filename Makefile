@@ -34,14 +34,35 @@ FUZZERS := datagram stream body
 fuzz: .venv/test
 	for target in $(FUZZERS); do $(BIN)/python -m fuzz $$target -max_total_time=$$(($(SECONDS) / $(words $(FUZZERS)))) || exit 1; done
 
+# Make a wheel with the pip of $(1), in the folder $(2).
+define compile
+rm -rf $(2)
+source=$$(mktemp -d) && trap "rm -rf $$source" EXIT && cp -R pyproject.toml README.md sipresence $$source && \
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(1)/pip wheel --quiet --no-deps --wheel-dir $(2) $$source
+endef
+
 # Every workload on both builds and on Kamailio, in turn, for about three quarters of an hour; the table at the end goes
-# into benchmarks/RESULTS.md.
-BENCH_TOOLS := gcc:cc kamailio:kamailio kamailio-presence-modules:/usr/lib/*/kamailio/modules/presence.so \
+# into benchmarks/RESULTS.md. Measured with the Python of the distribution where there is one: those that are built as a
+# shared library (--enable-shared, as pyenv's may be) cost a fifth to a quarter more.
+BENCH_PYTHON ?= $(firstword $(foreach p,/usr/bin/python3 $(PYTHON),\
+	$(shell $(p) -c 'import sys; print("$(p)") if sys.version_info >= (3, 11) else None' 2>/dev/null)))
+BENCH := .venv-bench
+BENCH_TOOLS := python3-venv:/usr/lib/python3*/ensurepip python3-dev:/usr/include/python3*/Python.h gcc:cc \
+	kamailio:kamailio kamailio-presence-modules:/usr/lib/*/kamailio/modules/presence.so \
 	kamailio-sqlite-modules:/usr/lib/*/kamailio/modules/db_sqlite.so
-bench: .venv-compiled/test benchmarks/build/load
+bench: benchmarks/build/load
 	@missing=$$(for tool in $(BENCH_TOOLS); do command -v $${tool#*:} >/dev/null || test -e $${tool#*:} || echo $${tool%%:*}; done); \
 	test -z "$$missing" || $(MAKE) --no-print-directory debian PACKAGES="$$(echo $$missing)"
-	$(BIN)/python -m benchmarks --write
+	$(MAKE) --no-print-directory $(BENCH)/.ready
+	$(BENCH)/bin/python -m benchmarks --write
+
+$(BENCH)/.ready: pyproject.toml $(shell find sipresence -name '*.py' -o -name '*.sql' -o -name '*.toml')
+	$(BENCH_PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/pip install --quiet --editable '.[bench]'
+	$(call compile,$(BENCH)/bin,$(BENCH)/wheels)
+	$(BENCH_PYTHON) -m venv --clear $(BENCH)-compiled
+	$(BENCH)-compiled/bin/pip install --quiet $(BENCH)/wheels/*.whl
+	@touch $@
 
 benchmarks/build/load: $(wildcard benchmarks/load/*.[ch])
 	$(MAKE) --no-print-directory -C benchmarks/load
@@ -50,10 +71,8 @@ benchmarks/build/load: $(wildcard benchmarks/load/*.[ch])
 # module that stayed beside its source would hide it.
 wheel: dist/.compiled
 
-dist/.compiled: .venv/pyvenv.cfg pyproject.toml $(shell find sipresence -name '*.py' -o -name '*.sql') | compiler
-	rm -rf dist
-	source=$$(mktemp -d) && trap "rm -rf $$source" EXIT && cp -R pyproject.toml README.md sipresence $$source && \
-		HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist $$source
+dist/.compiled: .venv/pyvenv.cfg pyproject.toml $(shell find sipresence -name "*.py" -o -name "*.sql" -o -name "*.toml") | compiler
+	$(call compile,$(BIN),dist)
 	@touch $@
 
 # The tests again, over that wheel, in a folder that has all but our sources, so that what they import is what is
@@ -117,4 +136,4 @@ debian:
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv .venv-compiled build benchmarks/build dist *.egg-info
+	rm -rf .venv .venv-compiled $(BENCH) $(BENCH)-compiled build benchmarks/build dist *.egg-info
