@@ -17,9 +17,10 @@ import structlog
 from dns.rdatatype import RdataType
 from structlog.typing import EventDict, ProcessorReturnValue
 
+from sipresence.accounts import Account, Device
 from sipresence.authentication import Authenticator
 from sipresence.backends.memory import LocalBus, MemoryStore
-from sipresence.directory import Account, Device, Directory
+from sipresence.directory import Directory
 from sipresence.errors import StoreError
 from sipresence.events.effects import SaveState, Write
 from sipresence.events.notifier import Notifier
@@ -34,10 +35,11 @@ from sipresence.net.nameserver import Reply
 from sipresence.net.resolver import Target
 from sipresence.net.transports import Found, StreamSettings, Transports, Way
 from sipresence.service import PresenceService, ServiceSettings
+from sipresence.sip.answer import REASONS
 from sipresence.sip.dialog import DialogKey
 from sipresence.sip.digest import Nonces
 from sipresence.sip.flow import Flow, Hop
-from sipresence.sip.message import REASONS, Request, parse
+from sipresence.sip.message import Request, parse
 from sipresence.sip.transaction import Transmit
 from sipresence.sip.uri import is_address
 from tests.authorization import Phone, challenges

@@ -205,6 +205,10 @@ SCENARIOS = (
     Scenario("invite", options=NO_RETRANSMISSIONS),
     Scenario("cancel"),
     Scenario("unknown-method"),
+    Scenario("register"),
+    Scenario("register-refusals"),
+    Scenario("max-rate"),
+    Scenario("suppress-if-match"),
     Scenario("publish"),
     Scenario("publish-remove"),
     Scenario("publish-refusals"),
@@ -214,6 +218,8 @@ SCENARIOS = (
     Scenario("presence", steps=(Step(1, early), Step(2, confirmed), Step(3, terminated))),
     Scenario("presence-no-accept", steps=(Step(1, confirmed),)),
     Scenario("presence-not-acceptable"),
+    Scenario("list", steps=(Step(1, early), Step(2, terminated))),
+    Scenario("list-refusals"),
     Scenario("xpidf", steps=(Step(1, early), Step(2, reset))),
     Scenario(
         "do-not-disturb",
@@ -241,6 +247,7 @@ SCENARIOS = (
     Scenario("coalescing", by_name=True),
     Scenario("withheld-callers", by_name=True),
     Scenario("digest", by_name=True),
+    Scenario("register-digest", by_name=True),
 )
 
 

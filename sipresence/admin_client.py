@@ -39,10 +39,11 @@ Record = TypedDict(
         "cseq": int,
         "contact": str,
         "user_agent": NotRequired[str],
+        "profile": NotRequired[str],
         "remaining": int,
     },
 )
-"""One subscription. `timestamp` is in Gregorian seconds (Unix + 62167219200)."""
+"""One subscription. `timestamp` is in Gregorian seconds (Unix + 62167219200); `profile` is absent where it has none."""
 
 Subscriptions = dict[str, dict[str, dict[str, Record]]]
 """By extension, event package and Call-ID."""

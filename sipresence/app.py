@@ -14,23 +14,26 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 
 import structlog
 import uvloop
 
 from sipresence import logs, settings
-from sipresence.addressing import subscriber_of
+from sipresence.addressing import locate, subscriber_of
 from sipresence.authentication import Authenticator
 from sipresence.backends.memory import LocalBus, MemoryStore
 from sipresence.backends.sqlite import SqliteStore
 from sipresence.build import build
-from sipresence.config.model import AccountConfig, Config
+from sipresence.config.model import AccountConfig, Config, HttpConfig
 from sipresence.config.values import join_host_port, split_host_port
 from sipresence.directory import Directory
+from sipresence.directory_service import DirectoryService
 from sipresence.drain import drain
 from sipresence.errors import ListenError, StoreError
+from sipresence.events.lists import ListDirectory, Lists
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
 from sipresence.events.presentation import Presenter
@@ -40,6 +43,7 @@ from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resources import Resources
 from sipresence.events.timeline import Chronicle
 from sipresence.http import server
+from sipresence.http.blackhole import Blackhole
 from sipresence.insight import Insight
 from sipresence.logs import LevelFilter
 from sipresence.net.address import WILDCARDS
@@ -48,9 +52,11 @@ from sipresence.net.endpoint import SipEndpoint
 from sipresence.net.keepalive import PinholeKeeper
 from sipresence.net.nameserver import Nameservers
 from sipresence.net.systemd import InheritedSockets, Supervisor
-from sipresence.ports import SubscriptionStore
+from sipresence.outbox import Outbox
+from sipresence.ports import Clock, Loaded, SubscriptionStore
 from sipresence.reloading import Reloader
 from sipresence.service import PresenceService
+from sipresence.session_service import SessionService
 from sipresence.sip.dialog import DialogKey
 from sipresence.sip.digest import Nonces
 from sipresence.sip.message import COMPACT_NAMES, LONG_NAMES
@@ -89,13 +95,26 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
         tag = _tagger(loaded.tag_key)
         directory = Directory(settings.accounts(config))
         profiles = Profiles(settings.profiles(config))
-        nonces = Nonces(_nonce_key(loaded.tag_key), since=clock.now())
+        nonces = Nonces(_derived(loaded.tag_key, b"digest nonces"), since=clock.now())
         authenticator = Authenticator(
             directory, nonces, understood_by=lambda agent: profiles.of(agent).digest_algorithms
         )
         pacing = Pacing(rate=config.sip.notify_rate, in_flight=config.sip.notify_window)
         resources = Resources(Chronicle(), settings.lamp_policies(config))
-        notifier = _notifier(config, directory, profiles, local_tag=tag, pacing=pacing, resources=resources)
+        presenter = _presenter(config, directory, profiles)
+        lists = Lists(
+            resources, presenter, directory=_list_directory(directory), settings=settings.list_settings(config.sip)
+        )
+        notifier = Notifier(
+            settings.notifier_limits(config),
+            failures_allowed=config.sip.notify_failures,
+            local_tag=tag,
+            pacing=pacing,
+            resources=resources,
+            window=config.sip.coalesce_ms / 1000,
+            presenter=presenter,
+            lists=lists,
+        )
         service = PresenceService(
             settings.service_settings(config),
             directory=directory,
@@ -117,6 +136,7 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
         )
         bus = LocalBus(service.on_state_change)
         service.attach(store=store, bus=bus, endpoint=endpoint)
+        directory_service, sessions = _directory_services(config, directory, service.outbox, loaded, clock)
         service.restore(loaded)
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -126,14 +146,17 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
             config,
             load,
             service=service,
+            users=directory_service,
             notifier=notifier,
             resources=resources,
             profiles=profiles,
+            lists=lists,
             pacing=pacing,
             transports=endpoint.transports,
             level=level,
         )
-        await _serve_until_told(config, reloader, service=service, insight=insight, endpoint=endpoint, clock=clock)
+        services = server.Services(service, directory_service, sessions, insight)
+        await _serve_until_told(config, reloader, services, endpoint=endpoint, clock=clock)
     finally:
         await store.close()
 
@@ -180,15 +203,36 @@ async def _reload_until_told(orders: _Orders, reloader: Reloader, supervisor: Su
         reloading.cancel()
 
 
+async def _serve_http(http: HttpConfig, services: server.Services) -> list[server.Listening]:
+    """Serve the admin API, then Kazoo's websocket where it has a listener of its own."""
+    release, service = version("sipresence"), services.presence
+    blackhole = Blackhole(service, services.sessions, settings.websocket_limits(http))
+    application = server.make_application(
+        services,
+        blackhole,
+        version=release,
+        limits=settings.request_limits(http),
+        dialect=settings.dialect(http),
+    )
+    served = [(http.listen, application)]
+    if http.websocket_listen:
+        served.append((http.websocket_listen, server.make_websocket_application(service, blackhole, version=release)))
+    listening = []
+    for address, application in served:
+        host, port = split_host_port(address)
+        listening.append(await server.serve(application, host, port or 0))
+    return listening
+
+
 async def _serve_until_told(
     config: Config,
     reloader: Reloader,
+    services: server.Services,
     *,
-    service: PresenceService,
-    insight: Insight,
     endpoint: SipEndpoint,
     clock: LoopClock,
 ) -> None:
+    service, insight = services.presence, services.insight
     orders = _Orders(asyncio.get_running_loop())
     keeper = PinholeKeeper(
         interval=config.sip.nat_keepalive,
@@ -199,13 +243,11 @@ async def _serve_until_told(
     supervisor = Supervisor(os.environ, clock=clock, healthy=insight.alive, status=insight.status)
     await endpoint.open(InheritedSockets.of(os.environ))
     try:
-        application = server.make_application(service, insight, version=version("sipresence"))
-        host, port = split_host_port(config.http.listen)
-        api = await server.serve(application, host, port or 0)
+        http = await _serve_http(config.http, services)
         service.start()
         keeper.start()
         insight.pulse.start()
-        _greet(config, endpoint, f"http://{config.http.listen}", api.port)
+        _greet(config, endpoint, f"http://{config.http.listen}", http)
         supervisor.ready()
         await _reload_until_told(orders, reloader, supervisor)
         sip = reloader.config.sip
@@ -215,7 +257,8 @@ async def _serve_until_told(
         endpoint.stop_reading()
         keeper.stop()
         insight.pulse.stop()
-        await api.close()
+        for listening in http:
+            await listening.close()
         await service.stop()
         log.info("stopped", refusals=dict(service.refusals))
     finally:
@@ -223,28 +266,46 @@ async def _serve_until_told(
         endpoint.close()
 
 
-def _notifier(
-    config: Config,
-    directory: Directory,
-    profiles: Profiles,
-    *,
-    local_tag: Callable[[DialogKey], str],
-    pacing: Pacing,
-    resources: Resources,
-) -> Notifier:
+def _directory_services(
+    config: Config, directory: Directory, outbox: Outbox, loaded: Loaded, clock: Clock
+) -> tuple[DirectoryService, SessionService]:
+    """What was told over the API is in the directory before anybody is looked up there."""
+    users = DirectoryService(directory, clock=clock, ident=_object_id, secret=_sip_secret)
+    sessions = SessionService(
+        directory,
+        key=_derived(loaded.tag_key, b"sessions"),
+        ident=_object_id,
+        lifetime=config.http.token_lifetime,
+        clock=clock,
+    )
+    users.attach(outbox)
+    users.restore(loaded.objects)
+    sessions.attach(outbox)
+    sessions.restore(loaded.objects)
+    return users, sessions
+
+
+def _presenter(config: Config, directory: Directory, profiles: Profiles) -> Presenter:
     def withheld(record: SubscriptionRecord) -> bool:
         return directory.has_caller_rules and not directory.may_know_callers(subscriber_of(record), record.resource)
 
-    return Notifier(
-        settings.notifier_limits(config),
-        failures_allowed=config.sip.notify_failures,
-        local_tag=local_tag,
-        pacing=pacing,
-        resources=resources,
-        window=config.sip.coalesce_ms / 1000,
-        presenter=Presenter(
-            profiles, names=COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES, withheld=withheld
-        ),
+    return Presenter(
+        profiles,
+        names=COMPACT_NAMES if config.sip.compact_headers else LONG_NAMES,
+        withheld=withheld,
+        entity_tags=config.sip.entity_tags,
+    )
+
+
+def _list_directory(directory: Directory) -> ListDirectory:
+    def may_watch(record: SubscriptionRecord) -> bool:
+        return not directory.has_watch_rules or directory.may_watch(subscriber_of(record), record.resource)
+
+    return ListDirectory(
+        members=directory.list_members,
+        locate=partial(locate, directory),
+        knows=directory.knows,
+        may_watch=may_watch,
     )
 
 
@@ -263,9 +324,9 @@ def _tagger(key: bytes) -> Callable[[DialogKey], str]:
     return tag
 
 
-def _nonce_key(key: bytes) -> bytes:
-    """The key of digest nonces: as lasting and as secret as that of local tags, and another one."""
-    return hashlib.blake2b(b"digest nonces", key=key, digest_size=32).digest()
+def _derived(key: bytes, purpose: bytes) -> bytes:
+    """A key for another purpose: as lasting and as secret as that of local tags."""
+    return hashlib.blake2b(purpose, key=key, digest_size=32).digest()
 
 
 def _branch_tokens() -> Callable[[], str]:
@@ -278,11 +339,22 @@ def _publication_names() -> str:
     return secrets.token_hex(8)
 
 
-def _greet(config: Config, endpoint: SipEndpoint, url: str, port: int) -> None:
+def _object_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _sip_secret() -> str:
+    return secrets.token_hex(12)
+
+
+def _greet(config: Config, endpoint: SipEndpoint, url: str, http: Sequence[server.Listening]) -> None:
     """Say in a few lines what to type into a phone, and what to try."""
+    port = http[0].port
     lines = [f"sipresence ({build()} build) serves:"]
     lines += [f"  SIP  {at.transport.lower()} {join_host_port(at.host, bound)}" for at, bound in endpoint.bound]
     lines.append(f"  API  {url.rpartition(':')[0]}:{port}/v2")
+    if config.http.websocket_listen:
+        lines.append(f"  WS   ws://{config.http.websocket_listen.rpartition(':')[0]}:{http[1].port}")
     open_to = [str(network) for network in config.sip.trusted_networks if not network.is_loopback]
     if open_to:
         lines.append(f"Phones in {', '.join(open_to)} may subscribe without a password.")
@@ -292,7 +364,7 @@ def _greet(config: Config, endpoint: SipEndpoint, url: str, port: int) -> None:
 
 
 def _hints(account: AccountConfig, endpoint: SipEndpoint, *, url: str) -> list[str]:
-    tokens = [token.get_secret_value() for token in account.tokens]
+    tokens = [one.token.get_secret_value() for one in account.tokens]
     token = DEMO_TOKEN if DEMO_TOKEN in tokens else "YOUR-TOKEN"
     address, port = endpoint.bound[0]
     host = _own_address() if address.host in WILDCARDS else address.host

@@ -10,7 +10,8 @@ crash of ours too, gets through with the next one.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sipresence.directory import Account, Directory
+from sipresence.accounts import Account
+from sipresence.directory import Directory
 from sipresence.errors import MalformedMessage, SipError
 from sipresence.names import AccountId, ResourceId
 from sipresence.sip import digest

@@ -322,6 +322,7 @@ def _subscription_table(subscriptions: "Subscriptions", states: "Mapping[str, La
         table.add_column(heading, justify="right")
     table.add_column("Last NOTIFY")
     table.add_column("User agent", overflow="fold")
+    table.add_column("Profile")
     for extension in sorted({*subscriptions, *states}):
         lamp = _lamp_cells(extension, states.get(extension, {"state": "terminated", "since": 0}))
         records = [record for calls in subscriptions.get(extension, {}).values() for record in calls.values()]
@@ -349,6 +350,7 @@ def _record_cells(record: "Record") -> "list[Text]":
         _text(record["version"]),
         _text(answer),
         _text(record.get("user_agent", "")),
+        _text(record.get("profile", "")),
     ]
 
 

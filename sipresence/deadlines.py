@@ -27,6 +27,9 @@ class Deadlines(Generic[Key]):
     def __len__(self) -> int:
         return len(self._when)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._when
+
     def set(self, key: Key, when: float) -> None:
         """Give `key` the deadline `when`, replacing an earlier one."""
         known = self._when.get(key)

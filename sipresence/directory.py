@@ -1,145 +1,81 @@
-"""The directory: accounts with their users, devices and lists, and which lamp belongs to whom.
+"""The directory: which accounts there are, who and what belongs to them, and whom a host, a token or a name means.
 
-A lamp is a resource, `user@realm`. A device's lamp is its presence id, else its SIP user name, and never its owner's; a
-user's lamps are its presence id, else those of all its devices. Of a presence id only the text before `@` counts: the
-realm is the account's.
-
-All of it is configuration: the look-ups are dictionaries, built when it is read and replaced as a whole. Who may say
-that something is his (digest, sessions) is decided elsewhere; here are only the secrets and rules to decide it with,
-and secrets do not appear in a `repr`.
+Accounts are configuration: their look-ups are dictionaries, built when it is read and replaced as a whole. Their users
+and devices are configuration too, or were added over the admin API; those come and go one by one, and stay when the
+configuration is replaced, unless it has now one of the same id or name: that one counts (see Roster). Who may say that
+something is his (digest, sessions) is decided elsewhere; here are only the secrets and rules to decide it with.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from hmac import compare_digest
+from itertools import chain
+from typing import NamedTuple, TypeAlias
 
+from sipresence.accounts import Account, Device, Members, Role, User, WatchRule
 from sipresence.errors import UnknownAccount, UnknownDevice, UnknownUser
-from sipresence.names import AccountId, ResourceId, extension_of, realm_of, resource_id
+from sipresence.names import AccountId, ResourceId, extension_of, realm_of
+from sipresence.roster import Phone, Roster
 from sipresence.sip.digest import Algorithm
 
-
-@dataclass(slots=True, frozen=True)
-class Device:
-    """A phone. `owner_id` is the id of a user of the same account.
-
-    Its SIP password is there as plain text, or only as HA1 (RFC 7616 section 3.4.2) for some algorithms.
-    """
-
-    id: str
-    name: str
-    owner_id: str | None
-    presence_id: str | None
-    sip_username: str
-    sip_password: str | None = field(repr=False)
-    sip_ha1: Mapping[Algorithm, str] = field(default_factory=dict, repr=False)
+Entry: TypeAlias = Device | User
+"""What may be added to an account."""
 
 
-@dataclass(slots=True, frozen=True)
-class User:
-    """A person. With `username` and `password` she can log in to the admin API."""
+class Access(NamedTuple):
+    """What a token opens."""
 
-    id: str
-    username: str | None
-    password: str | None = field(repr=False)
-    presence_id: str | None
-
-
-@dataclass(slots=True, frozen=True)
-class ListMember:
-    """One lamp of a list, and the text beside it."""
-
-    resource: str
-    label: str
-
-
-@dataclass(slots=True, frozen=True)
-class ResourceList:
-    """A resource list (RFC 4662): many lamps under one address."""
-
-    name: str
-    members: tuple[ListMember, ...]
-
-
-@dataclass(slots=True, frozen=True)
-class WatchRule:
-    """Whether a subscriber (SIP user name) may watch a resource (extension), or know who calls it, where both patterns
-    match in whole."""
-
-    subscriber: re.Pattern[str]
-    resource: re.Pattern[str]
-    allow: bool
-
-
-@dataclass(slots=True, frozen=True)
-class Account:
-    """A tenant. `realm` is its SIP domain, in lower case; `aliases` are further host parts that mean it.
-
-    Of `watch_rules` the first that matches counts. `publishers` are the SIP user names of those that may publish for
-    all its extensions. `strict_publications`: PUBLISH is answered as RFC 3903 has it. `withhold_callers`: who watches
-    an extension is not told who calls it, unless the first of `caller_rules` that matches allows it; the other way
-    round without. `digest_algorithms` are those its phones may use, the best first.
-    """
-
-    id: AccountId
-    name: str
-    realm: str
-    aliases: tuple[str, ...]
-    api_key: str | None = field(repr=False)
-    tokens: tuple[str, ...] = field(repr=False)
-    users: tuple[User, ...]
-    devices: tuple[Device, ...]
-    lists: tuple[ResourceList, ...]
-    digest_algorithms: tuple[Algorithm, ...] = tuple(Algorithm)
-    watch_rules: tuple[WatchRule, ...] = ()
-    publishers: frozenset[str] = frozenset()
-    strict_publications: bool = False
-    withhold_callers: bool = False
-    caller_rules: tuple[WatchRule, ...] = ()
+    account: AccountId
+    role: Role
 
 
 class Directory:
     """Who and what there is, by id, by host and by token."""
 
     __slots__ = (
-        "_accounts", "_by_host", "_by_id", "_by_realm", "_device_lamps", "_ha1", "_known", "_lamps", "_own_lamps",
-        "_tokens", "_user_lamps", "has_caller_rules", "has_watch_rules",
+        "_accounts", "_added", "_api_keys", "_by_host", "_by_id", "_by_realm", "_rosters", "_tokens",
+        "has_caller_rules", "has_watch_rules",
     )  # fmt: skip
 
     def __init__(self, accounts: Sequence[Account]) -> None:
+        self._added: dict[AccountId, dict[tuple[type[Entry], str], Entry]] = {}
         self.replace(accounts)
 
     def replace(self, accounts: Sequence[Account]) -> None:
-        """Hold these accounts, and no others."""
+        """Hold these accounts, and no others, with what was added to each."""
         self._accounts = tuple(accounts)
         self.has_watch_rules = any(account.watch_rules for account in accounts)
         self.has_caller_rules = any(account.withhold_callers or account.caller_rules for account in accounts)
         self._by_id = {account.id: account for account in accounts}
         self._by_host = {host.lower(): account for account in accounts for host in (account.realm, *account.aliases)}
         self._by_realm = {account.realm: account for account in accounts}
-        self._ha1 = {
-            (account.id, device.sip_username, algorithm): ha1
-            for account in accounts
-            for device in account.devices
-            for algorithm, ha1 in _ha1(account, device)
-        }
-        self._tokens = tuple((_comparable(token), account.id) for account in accounts for token in account.tokens)
-        self._device_lamps = {
-            (account.id, device.id): _device_lamp(account, device) for account in accounts for device in account.devices
-        }
-        self._user_lamps = {
-            (account.id, user.id): _user_lamps(account, user) for account in accounts for user in account.users
-        }
-        self._own_lamps = frozenset(
-            (account.id, device.sip_username, lamp)
-            for account in accounts
-            for device in account.devices
-            for lamp in (_device_lamp(account, device), _lamp(device.sip_username, account))
-        )
-        self._lamps = {account.id: tuple(dict.fromkeys(_all_lamps(account))) for account in accounts}
-        self._known = frozenset(lamp for lamps in self._lamps.values() for lamp in lamps) | frozenset(
-            _lamp(entry.name, account) for account in accounts for entry in account.lists
-        )
+        self._tokens = tuple(chain.from_iterable(map(_tokens, accounts)))
+        self._api_keys = tuple((_comparable(one.api_key), one.id) for one in accounts if one.api_key is not None)
+        self._rosters = {account.id: Roster(account) for account in accounts}
+        for account in accounts:
+            for entry in self._added.get(account.id, {}).values():
+                self._rosters[account.id].add(entry)
+
+    def overruled(self) -> list[str]:
+        """The ids of what was added and is of no effect, since the configuration has the same id or name."""
+        return [
+            entry.id
+            for account in self._accounts
+            for entry in self._added.get(account.id, {}).values()
+            if not self._rosters[account.id].has(entry)
+        ]
+
+    def add(self, account_id: AccountId, entry: Entry) -> None:
+        """Add a user or device, in place of the one of the same id that was added before."""
+        self.remove(account_id, type(entry), entry.id)
+        self._added.setdefault(account_id, {})[type(entry), entry.id] = entry
+        if account_id in self._rosters:
+            self._rosters[account_id].add(entry)
+
+    def remove(self, account_id: AccountId, kind: type[Entry], ident: str) -> None:
+        """Take away a user or device that was added."""
+        entry = self._added.get(account_id, {}).pop((kind, ident), None)
+        if entry is not None and account_id in self._rosters:
+            self._rosters[account_id].remove(entry)
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -172,7 +108,8 @@ class Directory:
 
     def ha1(self, account_id: AccountId, username: str, algorithm: Algorithm) -> str | None:
         """Return the HA1 of a device, None where there is no such device, or it may not use this algorithm."""
-        return self._ha1.get((account_id, username, algorithm))
+        phone = self._phone_named(account_id, username)
+        return None if phone is None else phone.ha1.get(algorithm)
 
     def may_watch(self, subscriber: str, resource: ResourceId) -> bool:
         """Whether the rules of the resource's account let a subscriber of that account watch it.
@@ -194,48 +131,131 @@ class Directory:
         account = self._by_id.get(account_id)
         if account is None or account.realm != realm_of(resource):
             return False
-        return user in account.publishers or (account_id, user, resource) in self._own_lamps
+        return user in account.publishers or self.is_own(account_id, user, resource)
 
-    def account_by_token(self, token: str) -> AccountId | None:
-        """Return the account that a static admin token opens.
+    def is_own(self, account_id: AccountId, user: str, resource: ResourceId) -> bool:
+        """Whether this is the lamp, or the SIP user name, of the device `user` itself."""
+        phone = self._phone_named(account_id, user)
+        return phone is not None and resource in (phone.lamp, phone.address)
+
+    def device_at(self, address: ResourceId) -> Device | None:
+        """Return the device whose address of record this is: its SIP user name, else its presence id.
+
+        A presence id that several devices have is that of the first one here; their lamp is the same.
+        """
+        roster = self._roster_of(address)
+        phone = None if roster is None else roster.phone_at(address)
+        return None if phone is None else phone.device
+
+    def device(self, account_id: AccountId, device_id: str) -> Device | None:
+        """Return the device of this id, if there is one."""
+        roster = self._rosters.get(account_id)
+        phone = None if roster is None else roster.phone(device_id)
+        return None if phone is None else phone.device
+
+    def user(self, account_id: AccountId, user_id: str) -> User | None:
+        """Return the user of this id, if there is one."""
+        roster = self._rosters.get(account_id)
+        return None if roster is None else roster.user(user_id)
+
+    def device_called(self, account_id: AccountId, sip_username: str) -> Device | None:
+        """Return the device that has this SIP user name, in any case."""
+        phone = self._rosters[account_id].phone_called(sip_username)
+        return None if phone is None else phone.device
+
+    def user_called(self, account_id: AccountId, username: str) -> User | None:
+        """Return the user who has this user name, in any case."""
+        return self._rosters[account_id].user_named(username)
+
+    def user_by_login(self, account_id: AccountId, digest: str) -> User | None:
+        """Return the enabled user whose name and password have this digest (see `login_digests`)."""
+        user = self._rosters[account_id].login(digest)
+        return user if user is not None and user.enabled else None
+
+    def access(self, token: str) -> Access | None:
+        """Return what a static token opens.
 
         Every token of every account is compared, in constant time, whichever matches: how long the answer takes tells
         a guesser nothing of the tokens but their number and lengths.
         """
         offered = _comparable(token)
         found = None
-        for known, account_id in self._tokens:
+        for known, access in self._tokens:
+            if compare_digest(known, offered):
+                found = access
+        return found
+
+    def account_by_api_key(self, api_key: str) -> AccountId | None:
+        """Return the account that an API key opens; each is compared, likewise."""
+        offered = _comparable(api_key)
+        found = None
+        for known, account_id in self._api_keys:
             if compare_digest(known, offered):
                 found = account_id
         return found
 
+    def account_by_name(self, name: str) -> Account | None:
+        """Return the account of this name, of which letters and digits count, as in Kazoo; None also for several."""
+        wanted = _folded(name)
+        named = [account for account in self._accounts if wanted and _folded(account.name) == wanted]
+        return named[0] if len(named) == 1 else None
+
+    def may_act_for(self, actor: AccountId, account_id: AccountId) -> bool:
+        """Whether an account may act for another: for itself, and for all below it in the tree."""
+        account = self._by_id.get(account_id)
+        while account is not None and account.id != actor:
+            account = None if account.parent_id is None else self._by_id.get(account.parent_id)
+        return account is not None
+
+    def children(self, account_id: AccountId) -> list[Account]:
+        """Return the accounts just below this one."""
+        return [account for account in self._accounts if account.parent_id == account_id]
+
     def device_lamp(self, account_id: AccountId, device_id: str) -> ResourceId:
         """Return the lamp of a device. Raises UnknownDevice, also where there is no such account."""
-        try:
-            return self._device_lamps[account_id, device_id]
-        except KeyError:
-            raise UnknownDevice(device_id) from None
+        roster = self._rosters.get(account_id)
+        phone = None if roster is None else roster.phone(device_id)
+        if phone is None:
+            raise UnknownDevice(device_id)
+        return phone.lamp
 
     def user_lamps(self, account_id: AccountId, user_id: str) -> tuple[ResourceId, ...]:
         """Return the lamps of a user, at least one. Raises UnknownUser, also for a user that owns none."""
-        lamps = self._user_lamps.get((account_id, user_id))
+        roster = self._rosters.get(account_id)
+        lamps = () if roster is None else roster.user_lamps(user_id)
         if not lamps:
             raise UnknownUser(user_id)
         return lamps
 
+    def sip_usernames(self, account_id: AccountId, user_id: str) -> list[str]:
+        """Return the SIP user names of the devices that a user owns."""
+        roster = self._rosters.get(account_id)
+        return [] if roster is None else roster.sip_usernames(user_id)
+
     def knows(self, resource: ResourceId) -> bool:
         """Whether the resource is the lamp of a device or user, a member of a list, or a list itself."""
-        return resource in self._known
+        roster = self._roster_of(resource)
+        return roster is not None and roster.knows(resource)
+
+    def list_members(self, resource: ResourceId) -> Members | None:
+        """Return the members of a list, each once, with its label; None for what is no list."""
+        roster = self._roster_of(resource)
+        return None if roster is None else roster.list_members(resource)
 
     def lamps(self, account_id: AccountId) -> tuple[ResourceId, ...]:
-        """Return every lamp of the account once: users', devices', members of lists, as configured.
-
-        Raises UnknownAccount.
-        """
+        """Return every lamp of the account once: users', devices', members of lists. Raises UnknownAccount."""
         try:
-            return self._lamps[account_id]
+            return self._rosters[account_id].lamps()
         except KeyError:
             raise UnknownAccount(account_id) from None
+
+    def _roster_of(self, resource: ResourceId) -> Roster | None:
+        account = self._by_realm.get(realm_of(resource))
+        return None if account is None else self._rosters[account.id]
+
+    def _phone_named(self, account_id: AccountId, sip_username: str) -> Phone | None:
+        roster = self._rosters.get(account_id)
+        return None if roster is None else roster.phone_named(sip_username)
 
 
 def _allowed(rules: Sequence[WatchRule], subscriber: str, resource: ResourceId, *, otherwise: bool) -> bool:
@@ -248,37 +268,14 @@ def _allowed(rules: Sequence[WatchRule], subscriber: str, resource: ResourceId, 
     return next(matching, otherwise)
 
 
-def _lamp(text: str, account: Account) -> ResourceId:
-    return resource_id(text.partition("@")[0], account.realm)
+def _tokens(account: Account) -> Iterator[tuple[bytes, Access]]:
+    for role, tokens in ((Role.ADMIN, account.tokens), (Role.READ, account.read_tokens)):
+        for token in tokens:
+            yield _comparable(token), Access(account.id, role)
 
 
-def _device_lamp(account: Account, device: Device) -> ResourceId:
-    return _lamp(device.presence_id or device.sip_username, account)
-
-
-def _ha1(account: Account, device: Device) -> Iterator[tuple[Algorithm, str]]:
-    for algorithm in account.digest_algorithms:
-        if device.sip_password is not None:
-            yield algorithm, algorithm.ha1(device.sip_username, account.realm, device.sip_password)
-        elif algorithm in device.sip_ha1:
-            yield algorithm, device.sip_ha1[algorithm]
-
-
-def _user_lamps(account: Account, user: User) -> tuple[ResourceId, ...]:
-    if user.presence_id:
-        return (_lamp(user.presence_id, account),)
-    owned = (_device_lamp(account, device) for device in account.devices if device.owner_id == user.id)
-    return tuple(dict.fromkeys(owned))
-
-
-def _all_lamps(account: Account) -> Iterator[ResourceId]:
-    for user in account.users:
-        yield from _user_lamps(account, user)
-    for device in account.devices:
-        yield _device_lamp(account, device)
-    for entry in account.lists:
-        for member in entry.members:
-            yield _lamp(member.resource, account)
+def _folded(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _comparable(token: str) -> bytes:

@@ -8,8 +8,16 @@ SipresenceError
 ├── NotFound               the API names something the directory does not hold
 │   ├── UnknownAccount
 │   ├── UnknownDevice
-│   └── UnknownUser
+│   ├── UnknownUser
+│   └── UnknownSubscription
 ├── InvalidExtension       the API names an extension that cannot be one
+├── InvalidObject          a device or user cannot be as the API tells; carries every finding at once
+├── ConfiguredObject       the API would change what only the configuration file can
+├── NoSession              a token opens nothing
+│   └── SessionOver        a token that has opened something before
+├── LoginRefused           a key, a user name or a password is wrong
+├── TooManyLogins          and was so too often: carries when the next one is looked at
+├── TooManyWaiting         nobody more may wait for phones
 ├── StoreError             the store could not commit
 │   └── StoreUnusable      the store cannot be opened: the server does not start
 ├── ListenError            a port is in use or an address is not ours: the server does not start
@@ -18,7 +26,9 @@ SipresenceError
 └── ApiRefused             the server refuses what a command asks for
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from sipresence.objects import Json
 
 
 class SipresenceError(Exception):
@@ -74,8 +84,48 @@ class UnknownUser(NotFound):
     """No such user in the account, or one that owns no lamp."""
 
 
+class UnknownSubscription(NotFound):
+    """No living subscription to this extension goes by this name."""
+
+
 class InvalidExtension(SipresenceError):
     """Text that cannot be the user part of a watched address; `args[0]` is the text."""
+
+
+class InvalidObject(SipresenceError):
+    """What is told of a device or user is wrong. `findings`: field path -> rule -> message, target, value."""
+
+    def __init__(self, findings: Mapping[str, Mapping[str, Mapping[str, Json]]]) -> None:
+        super().__init__(", ".join(findings))
+        self.findings = findings
+
+
+class ConfiguredObject(SipresenceError):
+    """The object is of the configuration file, and is changed there; `args[0]` is its id."""
+
+
+class NoSession(SipresenceError):
+    """There is no token, or it is none of ours."""
+
+
+class SessionOver(NoSession):
+    """The token has expired, was revoked, or what it was given for holds no more."""
+
+
+class LoginRefused(SipresenceError):
+    """Nobody logs in with this."""
+
+
+class TooManyLogins(SipresenceError):
+    """Too many attempts to log in have failed; `retry_after` in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("too many failed log-ins")
+        self.retry_after = retry_after
+
+
+class TooManyWaiting(SipresenceError):
+    """As many as may are waiting for phones already."""
 
 
 class StoreError(SipresenceError):

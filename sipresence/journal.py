@@ -2,6 +2,9 @@
 
 Refusals, failed NOTIFYs, commands and states that ended by themselves are INFO, and only a few lines a second of each,
 since thousands can come at once; everything decided is DEBUG, for whoever looks for one phone.
+
+A phone that asks for an event package we do not have asks again every minute, for ever (phones.md 31): that is logged
+once, and again a day later, lest it be forgotten.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +14,18 @@ import structlog
 from sipresence.events.effects import Effect, Respond, SaveState, SendNotify
 from sipresence.events.record import SubscriptionRecord
 from sipresence.names import AccountId, ResourceId, SubscriptionId
-from sipresence.refusals import LineLimit, Refusals
+from sipresence.objects import Json
+from sipresence.refusals import BY_STATUS, LineLimit, Refusals
+from sipresence.sip.admission import Generations
 from sipresence.sip.flow import Flow
 from sipresence.sip.message import Request
 from sipresence.sip.uri import join_host_port
 
 log = structlog.get_logger()
+
+BAD_EVENT = BY_STATUS[489]
+OLD_NEWS_FOR = 86_400.0  # s in which it is not logged again that a phone wants a package
+MAX_OLD_NEWS = 16_384  # phones with a package that one generation remembers
 
 Names = Mapping[str, str]
 
@@ -37,6 +46,7 @@ class Journal:
         self._find = find
         self._limit = LineLimit()
         self._commands = LineLimit()
+        self._logged_at: Generations[int, float] = Generations(period=OLD_NEWS_FOR, most=MAX_OLD_NEWS)
 
     def commanded(
         self,
@@ -46,20 +56,37 @@ class Journal:
         now: float,
         *,
         by: str,
-        **details: str | int | None,
+        **details: Json,
     ) -> None:
-        """Somebody has asked over HTTP for lamps to be set or reset."""
+        """Somebody has asked over HTTP for something (see commands.py)."""
         suppressed = self._commands.suppressed(now)
         if suppressed is not None:
             log.info(command, account=account, resources=resources, **details, by=by, suppressed=suppressed)
 
     def refused(self, reason: str, flow: Flow, now: float, *, count: int = 1, request: Request | None = None) -> None:
         """Messages were refused, or a connection; `request` where there is one."""
+        if reason == BAD_EVENT and request is not None:
+            self._refused_event(request, flow, now)
+            return
         suppressed = self.refusals.count(reason, now, count)
         if suppressed is not None:
             names = self._about(request) if request is not None else {}
             source = join_host_port(flow.host, flow.port)
             log.info("refused", reason=reason, source=source, **names, suppressed=suppressed)
+
+    def _refused_event(self, request: Request, flow: Flow, now: float) -> None:
+        """A phone wants a package that we do not have: each time it is counted, but logged only where it is news."""
+        source, event = join_host_port(flow.host, flow.port), request.get("event") or ""
+        phone = hash((request.get("contact") or source, request.get("user-agent"), event))  # they may be long
+        logged_at = self._logged_at.get(phone)
+        if logged_at is not None and now - logged_at < OLD_NEWS_FOR:
+            self.refusals.counts[BAD_EVENT] += 1
+            return
+        suppressed = self.refusals.count(BAD_EVENT, now)
+        if suppressed is not None:
+            self._logged_at.set(phone, now, now)
+            names = self._about(request)
+            log.info("refused", reason=BAD_EVENT, source=source, event_package=event, **names, suppressed=suppressed)
 
     def notify_failed(self, record: SubscriptionRecord, status: int, now: float, *, ended: bool) -> None:
         """A NOTIFY was not answered with success, which may have ended its subscription."""

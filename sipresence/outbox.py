@@ -15,7 +15,23 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from sipresence.errors import StoreError
-from sipresence.events.effects import Effect, Forget, Notify, Respond, Save, SaveState, SendNotify, Write
+from sipresence.events.effects import (
+    Effect,
+    Forget,
+    ForgetAudit,
+    ForgetBinding,
+    ForgetObject,
+    Notify,
+    Respond,
+    Save,
+    SaveAudit,
+    SaveBinding,
+    SaveList,
+    SaveObject,
+    SaveState,
+    SendNotify,
+    Write,
+)
 from sipresence.figures import Histogram, OutboxFigures
 from sipresence.names import SubscriptionId
 from sipresence.ports import Clock, Endpoint, StateBus, SubscriptionStore
@@ -23,7 +39,8 @@ from sipresence.ports import Clock, Endpoint, StateBus, SubscriptionStore
 SLICE = 256  # NOTIFYs sent per turn of the loop
 RETRY_AFTER = 5  # s told to a phone whose request could not be committed
 
-_WRITES = (Save, Forget, SaveState)
+_UNDONE_BY_NOBODY = (SaveObject, ForgetObject, SaveAudit, ForgetAudit)  # nobody has acted on these before their commit
+_WRITES = (Save, Forget, SaveList, SaveState, SaveBinding, ForgetBinding, *_UNDONE_BY_NOBODY)
 
 Committed: TypeAlias = Callable[[StoreError | None], None]
 """Called once everything decided before it is committed, or with why it was not."""
@@ -206,6 +223,8 @@ class Outbox:
         for write in reversed(writes):  # the last one first: each gives back what was before it
             if isinstance(write, Forget):
                 self._unforgotten.append(write)  # it has ended all the same; its row must go
+                continue
+            if isinstance(write, _UNDONE_BY_NOBODY):
                 continue
             if isinstance(write, Save):
                 following = later.get(write.record.id)

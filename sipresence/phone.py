@@ -2,8 +2,8 @@
 
 It runs in a process of its own (`python -m sipresence.phone URI ...`), because pjsua2 is GPL and may abort or crash its
 process, and it prints one line per change: readable, or JSON with `--json`. It subscribes to `Event: dialog`
-(RFC 4235), refreshes by itself, and unsubscribes before it leaves. It makes no calls, plays no sound and registers
-nowhere.
+(RFC 4235), refreshes by itself, and unsubscribes before it leaves. It makes no calls and plays no sound. With
+`--register` it does as many desk phones: it registers before it subscribes to anything.
 
 The Python API of pjsua2 2.15 has presence but not dialog events; the same shared object exports them as C functions,
 which are called with ctypes, from the thread that also runs the stack's events. What pjsua reads of a document, as
@@ -44,6 +44,7 @@ NOT_INSTALLED = (
 
 _TURN_MS = 50
 _FLUSH_S = 1.0
+_REGISTER_S = 10.0
 _SIP_URI = re.compile(r"sips?:([^@\s]+)@[^@\s]+")
 
 
@@ -119,6 +120,12 @@ def extension_of(uri: str) -> str:
     return match[1] if match else uri
 
 
+def registrar_of(uri: str, transport: str) -> str:
+    """Return the URI of the registrar that serves this address: that of its host (RFC 3261 section 10.2)."""
+    scheme, _, rest = uri.partition(":")
+    return target_of(f"{scheme}:{rest.partition('@')[2].partition(';')[0]}", transport)
+
+
 def target_of(uri: str, transport: str) -> str:
     """Return the URI to subscribe to, so that the request leaves by `transport` (RFC 3263 section 4.1)."""
     if transport == "udp" or ";transport=" in uri.lower():
@@ -130,7 +137,15 @@ class Phone:
     """The stack, one account, and one buddy per URI. One of it per process; pjsua is a singleton."""
 
     def __init__(
-        self, pj: ModuleType, *, bind: str, port: int, transport: str, own_uri: str, credentials: tuple[str, str] | None
+        self,
+        pj: ModuleType,
+        *,
+        bind: str,
+        port: int,
+        transport: str,
+        own_uri: str,
+        credentials: tuple[str, str] | None,
+        registrar: str = "",
     ) -> None:
         self._library = ctypes.CDLL(sys.modules["pjsua2._pjsua2"].__file__)
         self._library.pj_log_set_level(0)  # before the stack reads its configuration it would log to stdout
@@ -154,6 +169,7 @@ class Phone:
         account = pj.AccountConfig()
         account.idUri = own_uri
         account.regConfig.registerOnAdd = False
+        account.regConfig.registrarUri = registrar
         account.sipConfig.transportId = listener_id
         if credentials is not None:
             account.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", credentials[0], 0, credentials[1]))
@@ -162,6 +178,19 @@ class Phone:
         self._buddies: dict[str, object] = {}  # pjsua deletes a buddy with its Python object
         self._ids: dict[str, int] = {}
         self._seen: dict[str, Sight] = {}
+
+    def register(self, wanted: bool = True) -> str:
+        """Register at the registrar, or end that; return what has kept it from it, "" where it was done."""
+        self._account.setRegistration(wanted)
+        until = time.monotonic() + (_REGISTER_S if wanted else _FLUSH_S)
+        while time.monotonic() < until:
+            self._endpoint.libHandleEvents(_TURN_MS)
+            info = self._account.getInfo()
+            if info.regStatus >= 300:
+                return f"{info.regStatus} {info.regStatusText}"
+            if info.regIsActive == wanted:
+                return ""
+        return "no answer"
 
     def subscribe(self, uri: str) -> None:
         """Ask for the lamp of `uri`."""
@@ -249,6 +278,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--id", metavar="URI", type=sip_uri, default="sip:phone@127.0.0.1", help="From of the phone")
     parser.add_argument("--username", help="SIP user name of a device, where the server wants a password")
     parser.add_argument("--password", help="of that device (other users of this machine can see it)")
+    parser.add_argument("--register", action="store_true", help="register the --id at the host of the first URI first")
     options = parser.parse_args(arguments)
     if (options.username is None) != (options.password is None):
         parser.error("--username and --password go together")
@@ -283,13 +313,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             transport=options.transport,
             own_uri=options.id,
             credentials=credentials,
+            registrar=registrar_of(options.uris[0], options.transport),
         )
+        if options.register and (reason := phone.register()):
+            print(f"sipresence phone: not registered: {reason}", file=sys.stderr)
+            return 1
         for uri in options.uris:
             phone.subscribe(uri)
     except pj.Error as error:
         print(f"sipresence phone: {error.reason} ({error.title})", file=sys.stderr)
         return 1
     follow(phone, stop=stop, seconds=options.seconds, show=show)
+    if options.register:
+        phone.register(False)
     return 0
 
 

@@ -4,14 +4,19 @@ All but `SubscriptionStore.load` are plain calls that return at once; what comes
 loop, in order.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from sipresence.audit import AuditEntry
 from sipresence.errors import StoreError
+from sipresence.events.binding import BindingRecord
 from sipresence.events.effects import Notify, Respond, Write
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import StateChange
+from sipresence.events.resource_lists import Listing
+from sipresence.names import SubscriptionId
+from sipresence.objects import ObjectRecord
 from sipresence.sip.message import Request
 
 
@@ -20,17 +25,21 @@ class Loaded:
     """Everything a store remembers. `tag_key` is the secret of the local tags: 32 bytes, made once.
 
     `numbers_passed`: how many processes in a row ended while the store failed, so that NOTIFYs may have gone above the
-    ceilings, each time above those of the one before.
+    ceilings, each time above those of the one before. `listings` are those of the subscriptions to lists.
     """
 
     subscriptions: Sequence[SubscriptionRecord]
     states: Sequence[StateChange]
     tag_key: bytes
     numbers_passed: int = 0
+    bindings: Sequence[BindingRecord] = ()
+    listings: Mapping[SubscriptionId, Listing] = field(default_factory=dict)
+    objects: Sequence[ObjectRecord] = ()
+    audit: Sequence[AuditEntry] = ()
 
 
 class SubscriptionStore(Protocol):
-    """What remembers subscriptions and states."""
+    """What remembers subscriptions, states, bindings, objects of the directory and the audit trail."""
 
     async def load(self) -> Loaded:
         """Open the store and read all of it, once, at start. Raises StoreUnusable."""

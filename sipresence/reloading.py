@@ -2,7 +2,7 @@
 
 All or nothing: a file with errors, or with certificates that cannot be used, leaves everything as it was, and all that
 is wrong with it is logged. What only a start can change (listeners, the store) is named, and stays as it is. No
-subscription is lost, but those of accounts that are no more: their phones are told to look elsewhere.
+subscription is lost, but those of accounts and lists that are no more: their phones are told to look elsewhere.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ import structlog
 from sipresence import settings
 from sipresence.config.difference import NEEDS_RESTART, RELOADED, changed
 from sipresence.config.model import Config
+from sipresence.directory_service import DirectoryService
 from sipresence.errors import ConfigError, ListenError
+from sipresence.events.lists import Lists
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
 from sipresence.events.profile import Profiles
@@ -34,9 +36,11 @@ class Reloader:
         load: Callable[[], Config],
         *,
         service: PresenceService,
+        users: DirectoryService,
         notifier: Notifier,
         resources: Resources,
         profiles: Profiles,
+        lists: Lists,
         pacing: Pacing,
         transports: Transports,
         level: LevelFilter,
@@ -44,9 +48,11 @@ class Reloader:
         self.config = self._started_with = config
         self._load = load
         self._service = service
+        self._users = users
         self._notifier = notifier
         self._resources = resources
         self._profiles = profiles
+        self._lists = lists
         self._pacing = pacing
         self._transports = transports
         self._level = level
@@ -80,7 +86,11 @@ class Reloader:
         self._notifier.configure(
             settings.notifier_limits(config), failures_allowed=sip.notify_failures, window=sip.coalesce_ms / 1000
         )
+        self._lists.settings = settings.list_settings(sip)
         self._pacing.limit(rate=sip.notify_rate, in_flight=sip.notify_window)
         orphans = self._service.deactivate_orphans(spread=sip.drain_seconds)
         if orphans:
-            log.warning("accounts are gone: their subscriptions end", subscriptions=orphans)
+            log.warning("accounts or lists are gone: their subscriptions end", subscriptions=orphans)
+        self._service.unregister_strangers()
+        self._service.tell_changed_lists()
+        self._users.tell_overruled()

@@ -2,7 +2,7 @@
 come through here, so that one place decides who may do what.
 
 What arrives by SIP, by the bus or by a timer is a plain call that decides and returns; effects go to the outbox. What
-an HTTP dialect asks for is decided at once, then awaits the commit of its batch.
+an HTTP dialect asks for is decided at once, then awaits the commit of its batch (commands.py).
 """
 
 import asyncio
@@ -14,19 +14,24 @@ import structlog
 
 from sipresence.addressing import Addressing, is_extension
 from sipresence.authentication import Authenticator
+from sipresence.commands import Commands
+from sipresence.commit import commit
 from sipresence.directory import Directory
-from sipresence.errors import InvalidExtension, StoreError
-from sipresence.events.effects import Effect, SaveState, Write
+from sipresence.errors import InvalidExtension
+from sipresence.events.binding import BindingRecord
+from sipresence.events.effects import Effect, Write
 from sipresence.events.notifier import Notifier
 from sipresence.events.publication import PublicationCompositor
 from sipresence.events.record import SubscriptionRecord
-from sipresence.events.resource import DialogState, Lamp, ResourceState, StateChange, reset, set_manually
-from sipresence.events.state import Messages, light_voicemail, set_do_not_disturb, set_messages
+from sipresence.events.register import RegistrarLimits
+from sipresence.events.resource import Lamp, ResourceState, StateChange
 from sipresence.events.subscription import SubscriptionView
+from sipresence.feed import Feed, Seen
 from sipresence.names import AccountId, ResourceId, SubscriptionId, realm_of, resource_id
 from sipresence.outbox import Outbox
 from sipresence.ports import Clock, Endpoint, Loaded, StateBus, SubscriptionStore
 from sipresence.refusals import SOURCE_RATE
+from sipresence.registrations import Registrations
 from sipresence.sip.admission import Admission, RateLimits
 from sipresence.sip.dialog import DialogKey
 from sipresence.sip.flow import Flow
@@ -49,6 +54,7 @@ class ServiceSettings:
     local_hosts: frozenset[str] = frozenset()
     restore_spread: float = 3.0  # s
     rates: RateLimits = field(default_factory=RateLimits)
+    registrar: RegistrarLimits | None = None  # None: there is no registrar
     debug: bool = False  # log all that is decided
 
 
@@ -68,6 +74,7 @@ class PresenceService:
     ) -> None:
         self.directory = directory
         self.node = settings.node
+        self.feed = Feed()
         self.admission = Admission(settings.rates, settings.trusted_networks)
         self._settings = settings
         self._addressing = Addressing(
@@ -77,6 +84,7 @@ class PresenceService:
         )
         self._notifier = notifier
         self._clock = clock
+        self._registrations = Registrations(settings.registrar, clock=clock, execute=self._execute)
         self._uas = UasCore(
             directory=directory,
             addressing=self._addressing,
@@ -84,12 +92,14 @@ class PresenceService:
             admission=self.admission,
             notifier=notifier,
             compositor=compositor,
+            registrations=self._registrations,
             tag=tag,
             clock=clock,
             execute=self._execute,
             turn_end=self.on_turn_end,
         )
         self._journal = self._uas.journal
+        self.commands = Commands(notifier=notifier, journal=self._journal, clock=clock, arm=self._arm)
         self._stopped = True
         self._armed_at: float | None = None
         self._disarm: Callable[[], None] = lambda: None
@@ -105,17 +115,21 @@ class PresenceService:
             corrected=lambda notify: self._notifier.corrected(notify, now=self._clock.now()),
         )
         self._uas.attach(outbox=self.outbox, endpoint=endpoint)
+        self.commands.attach(self.outbox)
+        self._registrations.attach(self.outbox)
 
     def restore(self, loaded: Loaded) -> None:
         """Take over what the store remembers."""
         effects = self._notifier.restore(
             loaded.subscriptions,
-            loaded.states,
+            self._registrations.restore(loaded),
             now=self._clock.now(),
             spread=self._settings.restore_spread,
             numbers_passed=loaded.numbers_passed,
+            listings=loaded.listings,
         )
         self.outbox.add(effects)
+        self.commands.restore(loaded)
         self.outbox.flush()
 
     def start(self) -> None:
@@ -135,8 +149,7 @@ class PresenceService:
             while self._uas.waiting or not self.outbox.idle:
                 self.on_turn_end()
                 await asyncio.sleep(0.001)
-            self.outbox.add(self._notifier.exact_numbers())
-            await self._committed()
+            await commit(self.outbox, self._notifier.exact_numbers())
 
     def turn_away(self, retry_after: int) -> None:
         """From here on refuse with 503 whatever belongs to no living subscription: somebody else may take it."""
@@ -147,11 +160,13 @@ class PresenceService:
         return self._deactivate(lambda _: True, spread)
 
     def deactivate_orphans(self, *, spread: float) -> int:
-        """End the subscriptions whose account is no more in the directory, or has another realm now."""
+        """End the subscriptions whose account or list is no more in the directory, or has another realm now."""
 
         def orphaned(record: SubscriptionRecord) -> bool:
             account = self.directory.find(record.account)
-            return account is None or account.realm != realm_of(record.resource)
+            if account is None or account.realm != realm_of(record.resource):
+                return True
+            return self._notifier.is_without_list(record)
 
         return self._deactivate(orphaned, spread)
 
@@ -160,16 +175,28 @@ class PresenceService:
         self._arm()
         return count
 
+    def unregister_strangers(self) -> None:
+        """End the registrations of devices that are no more in the directory."""
+        self._registrations.evict(lambda one: not self.directory.is_own(one.account, one.user, one.resource))
+        self._arm()
+
+    def tell_changed_lists(self) -> None:
+        """The directory is another one: so are some lists."""
+        self._execute(self._notifier.lists_changed(now=self._clock.now()))
+        self.outbox.flush()
+        self._arm()
+
     @property
     def unanswered(self) -> int:
         """How many subscriptions live, or have not answered their last NOTIFY."""
         return self._notifier.unanswered
 
     def configure(self, settings: ServiceSettings) -> None:
-        """Go on with other settings. `node`, `local_hosts` and `restore_spread` stay what they are."""
+        """Go on with other settings. `node`, `local_hosts`, `restore_spread` and whether there is a registrar stay."""
         self._settings = settings
         self.admission.configure(settings.rates, settings.trusted_networks)
         self._addressing.unknown_resources_allowed = settings.unknown_resources_allowed
+        self._registrations.configure(settings.registrar)
 
     def now(self) -> float:
         """Unix seconds, as everything here counts them."""
@@ -203,11 +230,32 @@ class PresenceService:
         self, account: AccountId, *, resource: ResourceId | None = None, event: str | None = None
     ) -> Iterator[SubscriptionView]:
         """The living subscriptions of an account, or those to one resource, or of one event package."""
-        names = self._notifier.resources() if resource is None else (resource,)
-        for name in names:
-            for view in self._notifier.subscriptions(name):
-                if view.record.account == account and event in (None, view.record.event):
-                    yield view
+        for name in self.resources() if resource is None else (resource,):
+            yield from self._notifier.subscriptions(name, account=account, event=event)
+
+    def resources(self) -> Sequence[ResourceId]:
+        """Every resource of every account that is subscribed to or of which something is known."""
+        return self._notifier.resources()
+
+    def subscription_ids(self) -> Sequence[SubscriptionId]:
+        """The name of every subscription of every account, the oldest first."""
+        return self._notifier.subscription_ids()
+
+    def subscription(self, ident: SubscriptionId, *, account: AccountId) -> SubscriptionView | None:
+        """One living subscription of an account."""
+        return self._notifier.view(ident, account=account)
+
+    def namesakes(self, record: SubscriptionRecord) -> Sequence[SubscriptionRecord]:
+        """The living subscriptions to the same under the same Call-ID, this one too, the newest first."""
+        return self._notifier.namesakes(record)
+
+    def counts(self, resource: ResourceId, account: AccountId) -> Mapping[str, int]:
+        """How many living subscriptions to a resource an account has, by event package."""
+        return self._notifier.counts(resource, account=account)
+
+    def registrations(self, account: AccountId, resource: ResourceId | None = None) -> Iterator[BindingRecord]:
+        """The contacts under which an account's devices are registered, or those with one lamp."""
+        return self._registrations.bindings_of(account, resource)
 
     def lamp(self, resource: ResourceId) -> Lamp:
         """What a lamp on this resource should show now."""
@@ -217,84 +265,15 @@ class PresenceService:
         """All that is known of a resource. Not to be changed."""
         return self._notifier.state_of(resource)
 
-    def lamps(self, account: AccountId) -> dict[ResourceId, Lamp]:
-        """The lamps of every resource of the account that is in the directory, subscribed to or known of."""
-        realm = f"@{self.directory.account(account).realm}"
-        names = [*self.directory.lamps(account), *(n for n in self._notifier.resources() if n.endswith(realm))]
-        return {name: self.lamp(name) for name in names}
-
-    # What HTTP asks for
-
-    async def set_state(
-        self,
-        account: AccountId,
-        resources: Sequence[ResourceId],
-        state: DialogState | None,
-        *,
-        expires: int | None = None,
-        messages: Messages | None = None,
-        do_not_disturb: bool | None = None,
-        by: str = "",
-    ) -> None:
-        """Set lamps, how many messages wait, whether calls are wanted; None leaves a thing as it is.
-
-        All or none; returns once that is committed and delivered. `by` asks for it. Raises StoreError.
-        """
-        now = self._clock.now()
-        self._journal.commanded("set", account, resources, now, by=by, state=state and state.value, expires=expires)
-        changes: list[StateChange] = []
-        if state is not None:
-            until = None if expires is None else now + expires
-            changes += [set_manually(account, name, state=state, at=now, expires_at=until, by=by) for name in resources]
-        if messages is not None:
-            changes += self._mailboxes(account, resources, messages, at=now, by=by)
-        if do_not_disturb is not None:
-            changes += [set_do_not_disturb(account, name, on=do_not_disturb, at=now, by=by) for name in resources]
-        await self._change(changes)
-
-    def _mailboxes(
-        self, account: AccountId, resources: Sequence[ResourceId], messages: Messages, *, at: float, by: str
-    ) -> Iterator[StateChange]:
-        """So many messages wait in each of them, and the lamps that watch them follow."""
-        prefix = self._notifier.policy(account).voicemail_prefix
-        for name in resources:
-            yield set_messages(account, name, messages, at=at, by=by)
-            if prefix:
-                yield light_voicemail(account, ResourceId(f"{prefix}{name}"), messages, at=at)
-
-    async def reset(self, account: AccountId, resources: Sequence[ResourceId], *, by: str = "") -> None:
-        """Forget all that is known of these resources; every subscriber is told at once. Raises StoreError."""
-        now = self._clock.now()
-        self._journal.commanded("reset", account, resources, now, by=by)
-        await self._change([reset(account, name, at=now, by=by) for name in resources])
-
-    async def _change(self, changes: Sequence[StateChange]) -> None:
-        for change in changes:
-            self._notifier.change_decided(change)
-        self.outbox.add([SaveState(change) for change in changes])
-        await self._committed()
-
-    async def _committed(self) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def finish(error: StoreError | None) -> None:
-            if done.cancelled():
-                return  # the caller went away; what it asked for is done all the same
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        self.outbox.when_committed(finish)
-        self.outbox.flush()
-        await done
-
     # What the bus and the endpoint report
 
     def on_state_change(self, change: StateChange) -> None:
         """A change of state was committed, here or on another node."""
+        before = Seen.of(self._notifier.state_of(change.resource)) if self.feed.listened else None
         self._execute(self._notifier.resource_changed(change, now=self._clock.now()))
         self._arm()
+        if before is not None:
+            self.feed.tell(change, before, Seen.of(self._notifier.state_of(change.resource)))
 
     def on_notify_answered(
         self, ident: SubscriptionId, status: int, retry_after: int | None, sent_at: float = 0.0
@@ -302,6 +281,8 @@ class PresenceService:
         """The NOTIFY in flight was answered; 408: it never will be, 0: there was no way to send it."""
         if self.outbox.unsent(ident):
             return  # this is the answer to an older one, which a refresh from elsewhere has abandoned
+        if self.commands.awaited:
+            self.commands.on_notify_answered(ident, status)
         now = self._clock.now()
         record = None if 200 <= status < 300 else self._notifier.record(ident)
         effects = self._notifier.notify_answered(
@@ -319,8 +300,8 @@ class PresenceService:
         return self._notifier.pinholes()
 
     def carries_subscription(self, flow: Flow) -> bool:
-        """Whether a living subscription would be lost with this connection."""
-        return self._notifier.carries(flow)
+        """Whether a living subscription would be lost with this connection, or a device has registered over it."""
+        return self._notifier.carries(flow) or self._registrations.carries(flow)
 
     def on_saturation(self) -> None:
         """This turn could not read all that had arrived."""
@@ -357,8 +338,9 @@ class PresenceService:
         return never_existed
 
     def _arm(self) -> None:
-        """Let the clock call when the notifier's next deadline is due."""
-        deadline = self._notifier.next_deadline()
+        """Let the clock call when the next deadline is due."""
+        times = self._notifier.next_deadline(), self._registrations.next_deadline()
+        deadline = min((when for when in times if when is not None), default=None)
         if self._stopped or deadline is None or (self._armed_at is not None and self._armed_at <= deadline):
             return
         self._disarm()
@@ -371,5 +353,6 @@ class PresenceService:
         effects = self._notifier.expire(now=now)
         self._journal.expired(effects, now)
         self._execute(effects)
+        self._registrations.expire()
         self.outbox.flush()
         self._arm()

@@ -2,14 +2,28 @@
 
 import socket
 
-from sipresence.config.model import AccountConfig, Config, DeviceConfig, LimitsConfig, ProfileConfig, SipConfig
+from sipresence.accounts import Account, Device, ListMember, ResourceList, Role, User, WatchRule
+from sipresence.config.model import (
+    AccountConfig,
+    Config,
+    DeviceConfig,
+    HttpConfig,
+    LimitsConfig,
+    ProfileConfig,
+    SipConfig,
+    UserConfig,
+)
 from sipresence.config.values import DNS_PORT, split_host_port, split_listen_url
-from sipresence.directory import Account, Device, ListMember, ResourceList, User, WatchRule
 from sipresence.drain import DrainSettings, Manner
+from sipresence.events.lists import ListSettings
 from sipresence.events.policy import DEFAULT, LampPolicy
 from sipresence.events.profile import PLAIN, UNSAID, Pace, Profile, Shape
+from sipresence.events.register import RegistrarLimits
 from sipresence.events.state import DialogState
 from sipresence.events.subscribe import Limits
+from sipresence.http.authorization import RequestLimits
+from sipresence.http.conversation import WebsocketLimits
+from sipresence.http.dialect import Dialect, ListFormat
 from sipresence.names import AccountId
 from sipresence.net.address import ListenAddress
 from sipresence.net.certificates import CertificateFiles, TlsSettings
@@ -52,7 +66,46 @@ def service_settings(config: Config) -> ServiceSettings:
         local_hosts=frozenset(hosts - {"-"}),
         restore_spread=sip.restore_spread,
         rates=_rates(config.limits),
+        registrar=_registrar(config) if sip.registrar else None,
         debug=config.log.level == "debug",
+    )
+
+
+def _registrar(config: Config) -> RegistrarLimits:
+    sip, limits = config.sip, config.limits
+    return RegistrarLimits(
+        min_expires=sip.register_min_expires,
+        default_expires=sip.register_default_expires,
+        max_expires=sip.register_max_expires,
+        contacts_per_device=limits.contacts_per_device,
+        max_contacts=limits.max_contacts,
+    )
+
+
+def list_settings(sip: SipConfig) -> ListSettings:
+    return ListSettings(
+        stream_bytes=sip.list_notify_bytes,
+        datagram_bytes=sip.list_datagram_bytes,
+        unknown_resources_allowed=sip.unknown_resources == "allow",
+    )
+
+
+def request_limits(http: HttpConfig) -> RequestLimits:
+    return RequestLimits(http.request_rate, http.request_burst, static_tokens_too=http.limit_static_tokens)
+
+
+def dialect(http: HttpConfig) -> Dialect:
+    return Dialect(ListFormat(http.list_format), http.accepted_status, http.kazoo_exact)
+
+
+def websocket_limits(http: HttpConfig) -> WebsocketLimits:
+    return WebsocketLimits(
+        connections=http.websocket_connections,
+        connections_per_address=http.websocket_connections_per_address,
+        bindings=http.websocket_bindings,
+        queue=http.websocket_queue,
+        heartbeat=http.websocket_heartbeat,
+        idle_timeout=http.websocket_idle_timeout,
     )
 
 
@@ -137,10 +190,6 @@ def drain_settings(sip: SipConfig) -> DrainSettings:
 
 
 def _account(account: AccountConfig, sip: SipConfig) -> Account:
-    users = tuple(
-        User(user.id, user.username, user.password.get_secret_value() if user.password else None, user.presence_id)
-        for user in account.users
-    )
     rules = tuple(WatchRule(rule.subscriber, rule.resource, rule.action == "allow") for rule in account.watch_rules)
     lists = tuple(
         ResourceList(one.name, tuple(ListMember(m.resource, m.label) for m in one.members)) for one in account.lists
@@ -148,10 +197,23 @@ def _account(account: AccountConfig, sip: SipConfig) -> Account:
     return Account(
         AccountId(account.id), account.name, account.realm, account.aliases,
         account.api_key.get_secret_value() if account.api_key else None,
-        tuple(token.get_secret_value() for token in account.tokens), users, tuple(map(_device, account.devices)), lists,
+        _tokens(account, Role.ADMIN), tuple(map(_user, account.users)), tuple(map(_device, account.devices)), lists,
         tuple(map(Algorithm, account.digest_algorithms or sip.digest_algorithms)), rules,
         frozenset(account.publishers), account.strict_publications, account.withhold_callers,
         tuple(WatchRule(rule.subscriber, rule.resource, rule.action == "show") for rule in account.caller_rules),
+        _tokens(account, Role.READ), AccountId(account.parent_id) if account.parent_id else None,
+    )  # fmt: skip
+
+
+def _tokens(account: AccountConfig, role: Role) -> tuple[str, ...]:
+    return tuple(one.token.get_secret_value() for one in account.tokens if one.role == role)
+
+
+def _user(user: UserConfig) -> User:
+    return User(
+        user.id, user.username, user.password.get_secret_value() if user.password else None, user.presence_id,
+        role=Role.ADMIN if user.priv_level == "admin" else Role.READ, enabled=user.enabled,
+        first_name=user.first_name, last_name=user.last_name,
     )  # fmt: skip
 
 
@@ -159,4 +221,6 @@ def _device(device: DeviceConfig) -> Device:
     sip = device.sip
     password = sip.password.get_secret_value() if sip.password else None
     ha1 = {Algorithm(name): secret.get_secret_value().lower() for name, secret in (sip.ha1 or {}).items()}
-    return Device(device.id, device.name, device.owner_id, device.presence_id, sip.username, password, ha1)
+    return Device(
+        device.id, device.name, device.owner_id, device.presence_id, sip.username, password, ha1, device.enabled
+    )

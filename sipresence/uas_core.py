@@ -13,17 +13,21 @@ from sipresence.addressing import Addressing, caller
 from sipresence.authentication import Authenticator, Subscriber
 from sipresence.directory import Directory
 from sipresence.errors import Excess, MalformedMessage, SipError
+from sipresence.events import resource_lists
 from sipresence.events.effects import Effect, Respond, SaveState
+from sipresence.events.lists import EXTENSIONS as LIST_EXTENSIONS
 from sipresence.events.notifier import Notifier
 from sipresence.events.package import ALLOW_EVENTS, CONTENT_TYPES
 from sipresence.events.publication import PublicationCompositor, Publisher, PublishRules
 from sipresence.events.record import SubscriptionRecord
+from sipresence.events.register import EXTENSIONS
 from sipresence.inbox import Inbox
 from sipresence.journal import Journal, Names, names_of
 from sipresence.names import AccountId
 from sipresence.outbox import RETRY_AFTER, Outbox
 from sipresence.ports import Clock, Endpoint
 from sipresence.refusals import BY_STATUS, CHALLENGED, COMMITS_LATE, DRAINING, NEW_WORK, SUBSCRIBER_RATE
+from sipresence.registrations import Registrations
 from sipresence.sip import uas
 from sipresence.sip.admission import Admission
 from sipresence.sip.dialog import DialogKey
@@ -32,6 +36,8 @@ from sipresence.sip.message import Request
 log = structlog.get_logger()
 
 ALLOWED = ("SUBSCRIBE", "PUBLISH", "OPTIONS")
+REGISTRAR = "REGISTER"  # is allowed where there is one
+WAITING = frozenset(("SUBSCRIBE", REGISTRAR))  # these wait while they begin something new
 MILD, STRICT = PublishRules(), PublishRules(strict=True)
 MAX_COMMIT_AGE = 2.0  # s that a write may wait for its commit until nothing new is begun
 
@@ -39,8 +45,8 @@ MAX_COMMIT_AGE = 2.0  # s that a write may wait for its commit until nothing new
 class UasCore:
     """Answers requests. `execute` takes the effects of a decision, `turn_end` is called when a turn ends of itself.
 
-    While `turns_away_for` is not 0, whatever belongs to no living subscription is told to come back after so many
-    seconds.
+    While `turns_away_for` is not 0, whatever belongs to no living subscription or registration is told to come back
+    after so many seconds.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class UasCore:
         admission: Admission,
         notifier: Notifier,
         compositor: PublicationCompositor,
+        registrations: Registrations,
         tag: Callable[[DialogKey], str],
         clock: Clock,
         execute: Callable[[Sequence[Effect]], None],
@@ -63,6 +70,8 @@ class UasCore:
         self._admission = admission
         self._notifier = notifier
         self._compositor = compositor
+        self._registrations = registrations
+        self._allowed = (*ALLOWED, REGISTRAR) if registrations.open else ALLOWED
         self._tag = tag
         self._clock = clock
         self._execute = execute
@@ -93,13 +102,19 @@ class UasCore:
 
         While it waits it is paid for: a flood must not fill the queue before anybody looks at the first of it.
         """
-        if request.method != "SUBSCRIBE" or (request.to_tag and self._notifier.knows(request.to_tag)):
+        if request.method not in WAITING or self._goes_on(request):
             self._answer(request)
         elif self._inbox.add(request):
             if not self._admission.trusts(request.flow.host):
                 self._admission.charge(request.flow.host, request.flow.port, self._clock.now())
         else:
             self.refuse_excess(request, NEW_WORK)
+
+    def _goes_on(self, request: Request) -> bool:
+        """Whether it belongs to something that lives: a subscription, or a registration."""
+        if request.method == REGISTRAR:
+            return self._registrations.knows(request.call_id)
+        return self._notifier.knows(request.to_tag)
 
     def _decide(self, request: Request) -> None:
         if not self._admission.trusts(request.flow.host):
@@ -113,9 +128,9 @@ class UasCore:
     def _answer(self, request: Request) -> None:
         stranger = not self._admission.trusts(request.flow.host)
         try:
-            if self.turns_away_for and not self._notifier.knows(request.to_tag):
+            if self.turns_away_for and not self._goes_on(request):
                 raise SipError(503, f"Retry-After: {self.turns_away_for}\r\n", name=DRAINING)
-            uas.refuse_method(request, ALLOWED)
+            uas.refuse_method(request, self._allowed)
             if request.method == "OPTIONS":
                 effects = self._options(request)
             else:
@@ -125,6 +140,8 @@ class UasCore:
                 stranger = False
                 if request.method == "PUBLISH":
                     effects = self._publish(request, subscriber)
+                elif request.method == REGISTRAR:
+                    effects = self._register(request, subscriber)
                 else:
                     self._authorise(request, record, subscriber)
                     effects = self._subscribe(request, user=subscriber.user if subscriber else "")
@@ -178,12 +195,17 @@ class UasCore:
     def _options(self, request: Request) -> list[Effect]:
         uas.refuse_extensions(request)
         uas.refuse_scheme(request)
-        headers = f"Allow: {', '.join(ALLOWED)}\r\nAccept: {', '.join(CONTENT_TYPES)}\r\n{ALLOW_EVENTS}Supported: \r\n"
+        supported = sorted(LIST_EXTENSIONS | EXTENSIONS if self._registrations.open else LIST_EXTENSIONS)
+        headers = (
+            f"Allow: {', '.join(self._allowed)}\r\n"
+            f"Accept: {', '.join((*CONTENT_TYPES, resource_lists.CONTENT_TYPE))}\r\n"
+            f"Accept-Encoding: {resource_lists.ENCODING}\r\n{ALLOW_EVENTS}Supported: {', '.join(supported)}\r\n"
+        )
         return [Respond(request, 200, self._stateless_tag(request), headers)]
 
     def _subscribe(self, request: Request, *, user: str) -> list[Effect]:
-        """Refuse in the order 420, 416, 404, 481, 500, 489, 406, 423; else let the notifier accept."""
-        uas.refuse_extensions(request)
+        """Refuse in the order 420, 416, 404, 481, 500, 489, 421, 406, 423; else let the notifier accept."""
+        uas.refuse_extensions(request, LIST_EXTENSIONS)
         uas.refuse_scheme(request)
         now = self._clock.now()
         if request.to_tag:
@@ -191,10 +213,37 @@ class UasCore:
         if not request.from_tag:
             raise SipError(400, reason="Missing From tag")
         watched = self._addressing.watched(request, user=user)
-        since = self._outbox.waiting_since
-        if since is not None and now - since > MAX_COMMIT_AGE:  # what the store can do belongs to the refreshes
-            raise SipError(500, f"Retry-After: {RETRY_AFTER}\r\n", name=COMMITS_LATE)
+        self._refuse_while_late(now)
         return self._notifier.subscribe(request, watched, now=now)
+
+    def _refuse_while_late(self, now: float) -> None:
+        """What the store can do belongs to the refreshes. Raises SipError 500."""
+        if self._is_late(now):
+            raise SipError(500, f"Retry-After: {RETRY_AFTER}\r\n", name=COMMITS_LATE)
+
+    def _is_late(self, now: float) -> bool:
+        """Whether the oldest write has waited too long for its commit."""
+        since = self._outbox.waiting_since
+        return since is not None and now - since > MAX_COMMIT_AGE
+
+    def _register(self, request: Request, subscriber: Subscriber | None) -> list[Effect]:
+        """Let the registrar decide, in its turn."""
+        uas.refuse_extensions(request, EXTENSIONS)
+        uas.refuse_scheme(request)
+        owner, user = (None, "") if subscriber is None else subscriber
+        registrant = self._addressing.registrant(request, owner=owner, user=user)
+        if not self._registrations.knows(request.call_id):
+            self._refuse_while_late(self._clock.now())
+
+        def again() -> None:
+            try:
+                self._register(request, subscriber)
+            except SipError as error:
+                self._execute(self._refuse(request, error))
+            self._outbox.flush()
+
+        self._registrations.register(request, registrant, to_tag=self._stateless_tag(request), again=again)
+        return []
 
     def _publish(self, request: Request, subscriber: Subscriber | None) -> list[Effect]:
         """Let the compositor decide; where it cannot, and while the store is behind, say nothing.
@@ -209,9 +258,9 @@ class UasCore:
         if subscriber is not None and not self._directory.may_publish(account, subscriber.user, resource):
             raise SipError(403, reason="Not its own state")
         publisher = Publisher(account, resource, subscriber.user if subscriber else request.flow.host)
-        since = self._outbox.waiting_since
-        late = since is not None and now - since > MAX_COMMIT_AGE
-        granted = None if late else self._compositor.publish(request, publisher, self._publish_rules(account), now=now)
+        granted = None
+        if not self._is_late(now):
+            granted = self._compositor.publish(request, publisher, self._publish_rules(account), now=now)
         if granted is None:
             self._endpoint.drop(request)
             return []

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sipresence.accounts import Account, Device, WatchRule
 from sipresence.authentication import Authenticator
-from sipresence.directory import Account, Device, Directory, WatchRule
+from sipresence.directory import Directory
 from sipresence.errors import SipError
 from sipresence.events.effects import Notify, Respond
 from sipresence.names import AccountId

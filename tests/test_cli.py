@@ -33,6 +33,7 @@ RECORD = {
     "cseq": 7,
     "contact": "sip:bob@192.0.2.7:5060",
     "user_agent": "Phone [bold]1\x1b[31m",
+    "profile": "door-station",
     "remaining": 1234,
 }
 SUBSCRIPTIONS = {"101": {"dialog": {"call-1": RECORD}}}
@@ -145,6 +146,13 @@ def test_list_as_json_is_the_data_of_the_answer(api: FakeApi) -> None:
 
 def test_list_shows_a_record_without_a_user_agent(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(RECORD, "user_agent")
+    assert run("list").exit_code == 0
+
+
+def test_list_shows_which_profile_a_subscription_runs_under(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, *rows = run("list", "101").stdout.splitlines()[1:]
+    assert [head.split("┃")[-2].strip(), rows[1].split("│")[-2].strip()] == ["Profile", "door-station"]
+    monkeypatch.delitem(RECORD, "profile")
     assert run("list").exit_code == 0
 
 

@@ -64,6 +64,7 @@ def test_defaults() -> None:
     assert [listener.url for listener in config.sip.listen] == ["udp://0.0.0.0:5060", "tcp://0.0.0.0:5060"]
     assert config.sip.advertise is None
     assert (config.sip.min_expires, config.sip.default_expires, config.sip.max_expires) == (60, 3600, 7200)
+    assert config.sip.registrar
     assert config.sip.trusted_networks == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     assert config.sip.unknown_resources == "allow"
     assert config.sip.digest_algorithms == ("SHA-256", "MD5")
@@ -80,7 +81,7 @@ def test_the_demo_office() -> None:
     config = load(EXAMPLE, {}, {})
     (account,) = config.accounts
     assert (account.id, account.realm, account.aliases) == (ID, "office.example.com", ("127.0.0.1",))
-    assert [token.get_secret_value() for token in account.tokens] == ["demo-token"]
+    assert [one.token.get_secret_value() for one in account.tokens] == ["demo-token"]
     assert [(user.username, user.presence_id) for user in account.users] == [("alice", "101"), ("bob", "102")]
     assert [(device.presence_id, device.sip.username) for device in account.devices] == [
         ("101", "alice-desk"),
@@ -338,12 +339,16 @@ FIELD_ERRORS = [
     ("[limits]\nidle_timeout = nan", "limits.idle_timeout: "),
     # unknown keys
     ("[sip]\nmin_expire = 60", "sip.min_expire: unknown key"),
-    ("[http]\nkazoo_exact = true", "http.kazoo_exact: unknown key"),
+    ("[http]\nkazoo_exakt = true", "http.kazoo_exakt: unknown key"),
+    ("[http]\naccepted_status = 204", "http.accepted_status: Input should be 200 or 202"),
+    ('[http]\nlist_format = "xml"', "http.list_format: Input should be 'records', 'counts' or 'detail'"),
     ("[tls]\n", "tls: unknown key"),
     ("sip = 1", "sip: must be a table"),
     # the other sections
     ("[http]\nport = 8000", "http.port: unknown key"),
     ('[http]\nlisten = "8000"', "http.listen: '8000' is no host or host:port"),
+    ('[http]\nwebsocket_listen = "5555"', "http.websocket_listen: '5555' is no host or host:port"),
+    ("[http]\nwebsocket_queue = 0", "http.websocket_queue: "),
     ('[http]\nlisten = ":8000"', "http.listen: ':8000' is no host or host:port"),
     ('[http]\nlisten = "127.0.0.1:65536"', "http.listen: '127.0.0.1:65536' is no host or host:port"),
     ('[http]\nlisten = "http://127.0.0.1"', "http.listen: 'http://127.0.0.1' is no host or host:port"),
@@ -368,8 +373,8 @@ FIELD_ERRORS = [
     (f'{ACCOUNT}aliases = ["a.example:5060"]', "accounts.0.aliases.0: 'a.example:5060' is no host name"),
     (f'{ACCOUNT}aliases = [""]', "accounts.0.aliases.0: '' is no host name"),
     (f'{ACCOUNT}api_key = "short"', "accounts.0.api_key: must have 64 characters"),
-    (f'{ACCOUNT}tokens = [""]', "accounts.0.tokens.0: must have 8 to 1024 characters"),
-    (f'{ACCOUNT}tokens = ["1234567"]', "accounts.0.tokens.0: must have 8 to 1024 characters"),
+    (f'{ACCOUNT}tokens = [""]', "accounts.0.tokens.0.token: must have 8 to 1024 characters"),
+    (f'{ACCOUNT}tokens = ["1234567"]', "accounts.0.tokens.0.token: must have 8 to 1024 characters"),
     (f'{ACCOUNT}name = "a\\u0007b"', "accounts.0.name: must not contain control characters"),
     (f'{ACCOUNT}{USER}username = ""', "accounts.0.users.0.username: must have 1 to 64 characters"),
     (f'{ACCOUNT}{USER}presence_id = "1\\n2"', "accounts.0.users.0.presence_id: must not contain control characters"),
@@ -510,6 +515,35 @@ def test_accounts_must_differ(file: Path, changed: dict[str, str], expected: str
     assert findings(file, TWO_ACCOUNTS.format(**(fields | changed))) == [expected]
 
 
+def test_tokens_may_have_roles(file: Path) -> None:
+    text = f'{ACCOUNT}tokens = ["token-one", {{ token = "token-two", role = "read" }}]'
+    (account,) = load_text(file, text).accounts
+    assert [one.role for one in account.tokens] == ["admin", "read"]
+    assert findings(file, text.replace("token-two", "token-one")) == [
+        "accounts.0.tokens.1.token: the same as accounts.0.tokens.0"
+    ]
+    assert keys(findings(file, text.replace('"read"', '"root"'))) == {"accounts.0.tokens.1.role"}
+
+
+def test_the_tree_of_accounts_has_no_loops_and_no_orphans(file: Path) -> None:
+    ids = [digit * 32 for digit in "1234"]
+
+    def tree(*parents: str) -> str:
+        text = ""
+        for ident, parent in zip(ids, parents, strict=True):
+            text += f'[[accounts]]\nid = "{ident}"\nrealm = "{ident[0]}.example.com"\n'
+            text += f'parent_id = "{parent}"\n' if parent else ""
+        return text
+
+    load_text(file, tree("", ids[0], ids[1], ids[1]))
+    assert findings(file, tree("", "f" * 32, "", "")) == ["accounts.1.parent_id: names no account"]
+    below_itself = "the account would be below itself"
+    assert findings(file, tree(ids[0], "", "", "")) == [f"accounts.0.parent_id: {below_itself}"]
+    assert findings(file, tree(ids[2], ids[0], ids[1], ids[2])) == [
+        f"accounts.{number}.parent_id: {below_itself}" for number in range(3)
+    ]
+
+
 def test_an_ipv6_alias_is_one_with_and_without_brackets(file: Path) -> None:
     text = f'{ACCOUNT}aliases = ["::1", "[::1]"]'
     assert findings(file, text) == ["accounts.0.aliases.1: the same as accounts.0.aliases.0"]
@@ -557,6 +591,12 @@ def test_expires_are_in_order(file: Path, low: int, default: int, high: int, *, 
     else:
         expected = f"sip.default_expires: {default} is not between min_expires {low} and max_expires {high}"
         assert findings(file, text) == [expected]
+
+
+def test_those_of_registrations_as_well(file: Path) -> None:
+    text = "[sip]\nregister_min_expires = 120\nregister_default_expires = 100"
+    end = "100 is not between register_min_expires 120 and register_max_expires 7200"
+    assert findings(file, text) == [f"sip.register_default_expires: {end}"]
 
 
 def test_expires_are_compared_with_defaults_and_across_layers(file: Path) -> None:
@@ -623,7 +663,7 @@ def test_all_errors_are_reported_at_once(file: Path) -> None:
         "http.listen",
         "store.url",
         "log.level",
-        "accounts.0.tokens.0",
+        "accounts.0.tokens.0.token",
         "accounts.0.devices.0.owner_id",
         "accounts.0.devices.0.sip.password",
         "accounts.1.id",
@@ -709,7 +749,7 @@ def test_no_secret_is_shown(file: Path) -> None:
         load_text(file, text)
     assert keys(list(caught.value.findings)) == {
         "accounts.0.api_key",
-        "accounts.0.tokens.0",
+        "accounts.0.tokens.0.token",
         "accounts.0.tokens.2",
         "accounts.0.users.0.password",
         "accounts.0.devices.0.sip.password",

@@ -3,14 +3,16 @@
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from sipresence import directory as directory_module
-from sipresence.directory import Account, Device, Directory, ListMember, ResourceList, User, WatchRule
+from sipresence.accounts import Account, Device, ListMember, ResourceList, Role, User, WatchRule
+from sipresence.directory import Directory
 from sipresence.errors import UnknownAccount, UnknownDevice, UnknownUser
-from sipresence.names import AccountId, ResourceId
+from sipresence.names import AccountId, ResourceId, extension_of, resource_id
 from sipresence.sip.digest import Algorithm
 
 ACME = AccountId("a" * 32)
@@ -195,16 +197,20 @@ def test_lamps_of_an_account_each_once_without_list_names() -> None:
 
 
 TOKENS = Directory(
-    [account(tokens=("demo-token", "grüße-alle")), account(OTHER, "other.example.com", tokens=("other-token",))]
+    [
+        account(tokens=("demo-token", "grüße-alle"), read_tokens=("read-token",), api_key="k" * 64),
+        account(OTHER, "other.example.com", tokens=("other-token",), api_key="o" * 64),
+    ]
 )
 
 
 @pytest.mark.parametrize(
     ("token", "found"),
     [
-        ("demo-token", ACME),
-        ("grüße-alle", ACME),
-        ("other-token", OTHER),
+        ("demo-token", (ACME, Role.ADMIN)),
+        ("grüße-alle", (ACME, Role.ADMIN)),
+        ("read-token", (ACME, Role.READ)),
+        ("other-token", (OTHER, Role.ADMIN)),
         ("Demo-Token", None),
         ("demo-toke", None),
         ("demo-token ", None),
@@ -212,8 +218,8 @@ TOKENS = Directory(
         pytest.param("demo-\udce9", None, id="a header that was no UTF-8"),
     ],
 )
-def test_account_by_token(token: str, found: AccountId | None) -> None:
-    assert TOKENS.account_by_token(token) == found
+def test_what_a_token_opens(token: str, found: tuple[AccountId, Role] | None) -> None:
+    assert TOKENS.access(token) == found
 
 
 @pytest.mark.parametrize("token", ["demo-token", "other-token", "wrong"])
@@ -225,8 +231,26 @@ def test_every_token_is_compared_whichever_matches(token: str, monkeypatch: pyte
         return hmac.compare_digest(known, offered)
 
     monkeypatch.setattr(directory_module, "compare_digest", spy)
-    TOKENS.account_by_token(token)
-    assert compared == [b"demo-token", "grüße-alle".encode(), b"other-token"]
+    TOKENS.access(token)
+    assert compared == [b"demo-token", "grüße-alle".encode(), b"read-token", b"other-token"]
+    compared.clear()
+    TOKENS.account_by_api_key(token)
+    assert compared == [b"k" * 64, b"o" * 64]
+
+
+def test_account_by_api_key() -> None:
+    assert TOKENS.account_by_api_key("o" * 64) == OTHER
+    assert TOKENS.account_by_api_key("x" * 64) is None
+    assert TOKENS.account_by_api_key("demo-\udce9") is None
+
+
+def test_account_by_name() -> None:
+    directory = Directory([account(name="Acme, Inc."), account(OTHER, "other.example.com", name="Grüße")])
+    assert Directory([account(name="")]).account_by_name("") is None
+    for name, found in (("acme inc", ACME), ("Acme, Inc.", ACME), ("GRÜSSE", None), ("GRÜßE", OTHER), ("", None)):
+        named = directory.account_by_name(name)
+        assert (named and named.id) == found
+    assert TOKENS.account_by_name("Acme") is None, "two have it"
 
 
 MD5, SHA_256 = Algorithm.MD5, Algorithm.SHA_256
@@ -321,3 +345,130 @@ def test_who_may_know_callers(subscriber: str, extension: str, *, may: bool | No
 
 def test_most_offices_withhold_nothing() -> None:
     assert not Directory([account()]).has_caller_rules
+
+
+# Addresses of record
+
+
+def test_a_device_is_found_by_its_user_name_else_by_its_presence_id() -> None:
+    devices = (
+        device("d1", "desk", presence_id="101"),
+        device("d2", "soft", presence_id="101"),
+        device("d3", "102"),
+        device("d4", "odd", presence_id="102"),
+    )
+    directory = Directory([account(devices=devices), account(OTHER, "other.example.com")])
+    names = ("desk", "soft", "101", "102", "odd", "103")
+    found = [directory.device_at(ResourceId(f"{name}@acme.example.com")) for name in names]
+    assert [one.id if one else "" for one in found] == ["d1", "d2", "d1", "d3", "d4", ""]
+    assert directory.device_at(ResourceId("desk@other.example.com")) is None
+
+
+def test_what_is_a_devices_own() -> None:
+    directory = Directory([account(devices=(device("d1", "desk", presence_id="101"), device("d2", "soft")))])
+    names = [("desk", "desk"), ("desk", "101"), ("desk", "soft"), ("soft", "soft"), ("soft", "101")]
+    own = [directory.is_own(ACME, user, ResourceId(f"{name}@acme.example.com")) for user, name in names]
+    assert own == [True, True, False, True, False]
+    assert not directory.is_own(OTHER, "desk", ResourceId("101@acme.example.com"))
+
+
+# Lists
+
+
+def listing(**lists: Sequence[tuple[str, str]]) -> Directory:
+    """An account with these lists: name, then resource and label of each member."""
+    return Directory(
+        [
+            account(
+                lists=tuple(
+                    ResourceList(name, tuple(ListMember(resource, label) for resource, label in members))
+                    for name, members in lists.items()
+                )
+            )
+        ]
+    )
+
+
+def members_of(directory: Directory, name: str) -> list[tuple[str, str]]:
+    members = directory.list_members(resource_id(name, "acme.example.com"))
+    assert members is not None
+    return [(extension_of(resource), label) for resource, label in members]
+
+
+def test_a_list_has_its_members_in_order() -> None:
+    directory = listing(Reception=[("102", "Bob"), ("*3101", "Park"), ("101", "")])
+    assert members_of(directory, "reception") == [("102", "Bob"), ("*3101", "Park"), ("101", "")]
+    assert directory.list_members(resource_id("102", "acme.example.com")) is None
+
+
+def test_a_list_may_be_empty() -> None:
+    assert members_of(listing(nobody=[]), "nobody") == []
+
+
+def test_the_members_of_a_list_in_a_list_stand_in_its_place() -> None:
+    directory = listing(all=[("101", "A"), ("Sales", "ignored"), ("104", "D")], sales=[("102", "B"), ("103", "C")])
+    assert members_of(directory, "all") == [("101", "A"), ("102", "B"), ("103", "C"), ("104", "D")]
+
+
+def test_lists_that_hold_each_other_come_to_an_end() -> None:
+    directory = listing(one=[("101", "A"), ("two", ""), ("one", "")], two=[("102", "B"), ("one", ""), ("103", "C")])
+    assert members_of(directory, "one") == [("101", "A"), ("102", "B"), ("103", "C")]
+    assert members_of(directory, "two") == [("102", "B"), ("101", "A"), ("103", "C")]
+
+
+def test_of_a_member_named_twice_the_first_counts() -> None:
+    directory = listing(one=[("101", "A"), ("two", ""), ("101", "again")], two=[("101", "B"), ("102", "C")])
+    assert members_of(directory, "one") == [("101", "A"), ("102", "C")]
+
+
+def test_a_few_lines_do_not_make_a_list_of_millions() -> None:
+    towers = {f"l{n}": [(f"l{n + 1}", ""), (f"l{n + 1}", "")] for n in range(40)}
+    assert members_of(listing(**towers, l40=[("101", "A")]), "l0") == [("101", "A")]
+
+
+def test_a_list_is_no_lamp_but_its_members_are() -> None:
+    directory = listing(one=[("two", "")], two=[("101", "A")])
+    assert [extension_of(lamp) for lamp in directory.lamps(ACME)] == ["101"]
+    assert all(directory.knows(resource_id(name, "acme.example.com")) for name in ("one", "two", "101"))
+
+
+def test_what_is_added_is_replaced_and_removed() -> None:
+    directory = Directory([office(), account(OTHER, "other.example.com")])
+    lamps = directory.lamps(ACME)
+    directory.add(ACME, device("attic", "attic", presence_id="301", owner_id="idle"))
+    directory.add(ACME, device("attic", "attic2", presence_id="302", owner_id="idle"))
+    assert directory.user_lamps(ACME, "idle") == ("302@acme.example.com",)
+    assert directory.ha1(ACME, "attic", MD5) is None
+    assert directory.ha1(ACME, "attic2", MD5) is not None
+    assert not directory.knows(ResourceId("301@acme.example.com"))
+    directory.remove(ACME, User, "attic")
+    assert directory.device(ACME, "attic") is not None
+    directory.remove(ACME, Device, "attic")
+    directory.remove(ACME, Device, "attic")
+    directory.remove(ACME, Device, "desk")
+    assert directory.lamps(ACME) == lamps, "and what is configured stays"
+
+
+def test_a_lamp_that_several_have_goes_with_the_last() -> None:
+    directory = Directory([account()])
+    shared = ResourceId("301@acme.example.com")
+    for name in ("one", "two"):
+        directory.add(ACME, device(name, name, presence_id="301"))
+        directory.add(ACME, user(f"user-{name}", "301"))
+    for kind, name in ((Device, "one"), (Device, "two"), (User, "user-one")):
+        directory.remove(ACME, kind, name)
+        assert directory.knows(shared)
+    directory.remove(ACME, User, "user-two")
+    assert not directory.knows(shared)
+    assert directory.lamps(ACME) == ()
+
+
+def test_what_is_added_to_an_account_that_is_not_there_waits_for_it() -> None:
+    directory = Directory([])
+    directory.add(ACME, device("attic", "attic"))
+    directory.add(ACME, device("cellar", "cellar"))
+    directory.remove(ACME, Device, "cellar")
+    assert directory.device(ACME, "attic") is None
+    directory.replace([account()])
+    assert directory.device(ACME, "attic") is not None
+    assert directory.device(ACME, "cellar") is None

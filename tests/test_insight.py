@@ -36,7 +36,7 @@ def figures(house: House) -> Figures:
 
 async def test_figures_of_a_quiet_day(house: House) -> None:
     house.subscribed(headers={"User-Agent": "Yealink T46"})
-    await house.service.set_state(OFFICE, (LAMP,), EARLY)
+    await house.set_state(OFFICE, (LAMP,), EARLY)
     house.clock.settle()
     house.answer(house.endpoint.notifies[-1])
     house.receive(subscribe(event="refer", call_id="2"))
@@ -106,7 +106,7 @@ async def test_health_of_a_server_that_stops(house: House) -> None:
 async def test_timelines_by_extension_and_by_call(house: House) -> None:
     notify = house.subscribed()
     house.clock.advance(1)
-    await house.service.reset(OFFICE, (LAMP,), by="boss")
+    await house.reset(OFFICE, (LAMP,), by="boss")
     sight = insight(house)
     happened = [type(event.what).__name__ for event in sight.timeline(OFFICE, LAMP).events]
     assert happened == ["Subscribed", "Notified", "Changed", "Notified"]
@@ -173,15 +173,15 @@ def test_many_that_fail_write_ten_lines(house: House) -> None:
 async def test_a_pbx_that_sets_lamps_all_day_writes_ten_lines_a_second(house: House) -> None:
     with structlog.testing.capture_logs() as lines:
         for number in range(100):
-            await running(house.service.reset(OFFICE, (ResourceId(f"{number}@office.example.com"),), by="pbx"))
+            await running(house.reset(OFFICE, (ResourceId(f"{number}@office.example.com"),), by="pbx"))
     assert [line["event"] for line in lines] == ["reset"] * 10
 
 
 async def test_who_sets_what_and_what_expires(house: House) -> None:
     with structlog.testing.capture_logs() as lines:
-        await running(house.service.set_state(OFFICE, (LAMP,), EARLY, expires=60, by="boss"))
-        await running(house.service.reset(OFFICE, (LAMP,), by="boss"))
-        await running(house.service.set_state(OFFICE, (LAMP,), EARLY, expires=60, by="boss"))
+        await running(house.set_state(OFFICE, (LAMP,), EARLY, expires=60, by="boss"))
+        await running(house.reset(OFFICE, (LAMP,), by="boss"))
+        await running(house.set_state(OFFICE, (LAMP,), EARLY, expires=60, by="boss"))
         house.clock.advance(61)
     assert [(line["event"], line.get("by")) for line in lines] == [
         ("set", "boss"), ("reset", "boss"), ("set", "boss"), ("state expired", None),

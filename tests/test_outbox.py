@@ -399,7 +399,7 @@ def test_two_failures_in_a_row_give_back_what_was_before_both(bench: Bench, stor
 def test_two_failures_in_a_row_of_a_new_one(bench: Bench, store: ManualStore) -> None:
     bench.add(new())
     bench.outbox.flush()
-    later = Save(row(expires=60), store.submitted[0][0].record)  # type: ignore[union-attr]
+    later = Save(row(expires=60), store.submitted[0][0].record)  # type: ignore[union-attr, arg-type]
     bench.add(later)
     store.fail()
     assert later.previous is None

@@ -137,3 +137,8 @@ def test_the_real_phone_says_that_nobody_answers(transport: str) -> None:
     assert lines[0]["uri"] == "sip:101@127.0.0.1:9"
     assert {line["state"] for line in lines} == {""}
     assert lines[-1]["subscription"] == ("SENT" if transport == "udp" else "NULL")
+
+
+def test_the_registrar_is_the_host_of_a_lamp() -> None:
+    assert phone.registrar_of("sip:*3101@127.0.0.1:5070;x=y", "udp") == "sip:127.0.0.1:5070"
+    assert phone.registrar_of("sip:1@h", "tcp") == "sip:h;transport=tcp"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from sipresence.accounts import Account, Device
 from sipresence.backends.memory import MemoryStore
-from sipresence.directory import Account, Device
 from sipresence.errors import StoreError
 from sipresence.events.effects import Notify, Respond
 from sipresence.events.resource import DialogState
@@ -108,7 +108,7 @@ def test_while_the_store_is_behind_there_is_no_answer() -> None:
 
 async def test_a_reset_puts_the_lamp_out_and_the_next_body_lights_it(house: House) -> None:
     tag = tag_of(ask(house, publish(dialog_info(Call("early")))))
-    await running(house.service.reset(OFFICE, (LAMP,)))
+    await running(house.reset(OFFICE, (LAMP,)))
     assert house.service.lamp(LAMP).state is TERMINATED
     assert ask(house, publish(dialog_info(Call("confirmed")), tag=tag, cseq=2)).status == 200
     assert house.service.lamp(LAMP).state is CONFIRMED
@@ -116,9 +116,9 @@ async def test_a_reset_puts_the_lamp_out_and_the_next_body_lights_it(house: Hous
 
 async def test_a_set_and_a_call_do_not_hide_each_other(house: House) -> None:
     tag = tag_of(ask(house, publish(dialog_info(Call("confirmed")))))
-    await running(house.service.set_state(OFFICE, (LAMP,), DialogState.EARLY))
+    await running(house.set_state(OFFICE, (LAMP,), DialogState.EARLY))
     assert house.service.lamp(LAMP).state is EARLY
-    await running(house.service.set_state(OFFICE, (LAMP,), DialogState.TERMINATED))
+    await running(house.set_state(OFFICE, (LAMP,), DialogState.TERMINATED))
     assert house.service.lamp(LAMP).state is CONFIRMED
     ask(house, publish(dialog_info(Call("terminated")), tag=tag, cseq=2))
     assert house.service.lamp(LAMP).state is TERMINATED

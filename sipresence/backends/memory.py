@@ -8,12 +8,27 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from sipresence.audit import AuditEntry, AuditId
 from sipresence.errors import StoreError
-from sipresence.events.effects import Forget, Save, Write
+from sipresence.events.binding import BindingId, BindingRecord
+from sipresence.events.effects import (
+    Forget,
+    ForgetAudit,
+    ForgetBinding,
+    ForgetObject,
+    Save,
+    SaveAudit,
+    SaveBinding,
+    SaveList,
+    SaveObject,
+    Write,
+)
 from sipresence.events.published import emptied
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import Source, StateChange
+from sipresence.events.resource_lists import Listing
 from sipresence.names import ResourceId, SubscriptionId
+from sipresence.objects import ObjectKey, ObjectRecord
 from sipresence.ports import Loaded
 
 
@@ -27,13 +42,26 @@ class MemoryStore:
         self.fail_with: StoreError | None = None
         self._subscriptions: dict[SubscriptionId, SubscriptionRecord] = {}
         self._states: dict[ResourceId, dict[tuple[Source | None, str], StateChange]] = {}  # by source
+        self._bindings: dict[BindingId, BindingRecord] = {}
+        self._listings: dict[SubscriptionId, Listing] = {}
+        self._objects: dict[ObjectKey, ObjectRecord] = {}
+        self._audit: dict[AuditId, AuditEntry] = {}
         self._tag_key = os.urandom(32)
 
     async def load(self) -> Loaded:
-        """Return what is kept, subscriptions by id, states by age."""
+        """Return what is kept, subscriptions and bindings by id, states by age."""
         states = [change for sources in self._states.values() for change in sources.values()]
         states.sort(key=lambda change: change.at)
-        return Loaded(sorted(self._subscriptions.values()), states, self._tag_key)
+        subscriptions, bindings = sorted(self._subscriptions.values()), sorted(self._bindings.values())
+        return Loaded(
+            subscriptions,
+            states,
+            self._tag_key,
+            bindings=bindings,
+            listings=dict(self._listings),
+            objects=sorted(self._objects.values()),
+            audit=sorted(self._audit.values()),
+        )
 
     def submit(self, writes: Sequence[Write], done: Callable[[StoreError | None], None]) -> None:
         """Keep all `writes`, in order, and call `done` before returning."""
@@ -50,6 +78,21 @@ class MemoryStore:
             self._subscriptions[write.record.id] = write.record
         elif isinstance(write, Forget):
             self._subscriptions.pop(write.id, None)
+            self._listings.pop(write.id, None)
+        elif isinstance(write, SaveList):
+            self._listings[write.id] = write.listing
+        elif isinstance(write, SaveBinding):
+            self._bindings[write.record.id] = write.record
+        elif isinstance(write, ForgetBinding):
+            self._bindings.pop(write.record.id, None)
+        elif isinstance(write, SaveObject):
+            self._objects[write.record.key] = write.record
+        elif isinstance(write, ForgetObject):
+            self._objects.pop(write.key, None)
+        elif isinstance(write, SaveAudit):
+            self._audit[write.entry.id] = write.entry
+        elif isinstance(write, ForgetAudit):
+            self._audit.pop(write.id, None)
         else:
             self._apply_state(write.change)
 

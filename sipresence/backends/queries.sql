@@ -19,6 +19,12 @@ SELECT
     version_ceiling
 FROM subscriptions ORDER BY id;
 
+-- name: save_list
+INSERT OR REPLACE INTO lists (id, entries) VALUES (?, ?);
+
+-- name: load_lists
+SELECT id, entries FROM lists;
+
 -- name: save_state
 -- Saying the same again is no news: a lamp that was set keeps its `at`, and lives as long as the last word says.
 INSERT INTO states (account, resource, source, dialogs, at, expires_at, publication, publisher, entity_tag, details)
@@ -52,6 +58,40 @@ WHERE publication <> '' AND resource IN (VALUES (?));
 -- name: load_states
 SELECT account, resource, source, dialogs, at, expires_at, publication, publisher, entity_tag, details
 FROM states ORDER BY at;
+
+-- name: save_binding
+INSERT OR REPLACE INTO bindings (
+    id, account, user, resource, contact, q, instance, path, call_id, cseq, user_agent, transport, listener,
+    source_host, source_port, local, expires, registered_at, expires_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: forget_binding
+DELETE FROM bindings WHERE id IN (VALUES (?));
+
+-- name: load_bindings
+SELECT
+    id, account, user, resource, contact, q, instance, path, call_id, cseq, user_agent, transport, listener,
+    source_host, source_port, local, expires, registered_at, expires_at
+FROM bindings ORDER BY id;
+
+-- name: save_object
+INSERT OR REPLACE INTO objects (account, kind, id, body, changed_at) VALUES (?, ?, ?, ?, ?);
+
+-- name: forget_object
+DELETE FROM objects WHERE (account, kind, id) IN (VALUES (?, ?, ?));
+
+-- name: load_objects
+SELECT account, kind, id, body, changed_at FROM objects ORDER BY account, kind, id;
+
+-- name: save_audit
+INSERT OR REPLACE INTO audit (id, account, at, action, resource, asked, by, user, address, request_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: forget_audit
+DELETE FROM audit WHERE id IN (VALUES (?));
+
+-- name: load_audit
+SELECT id, account, at, action, resource, asked, by, user, address, request_id FROM audit ORDER BY id;
 
 -- name: make_tag_key
 INSERT OR IGNORE INTO meta (name, value) VALUES ('tag_key', ?);

@@ -37,11 +37,27 @@ from typing import Literal, TypeAlias
 
 import structlog
 
+from sipresence.audit import AuditEntry
 from sipresence.backends.failure_mark import FailureMark
+from sipresence.backends.list_rows import ListRow, list_row, listing
 from sipresence.backends.state_rows import StateRow, state_change, state_row
 from sipresence.errors import StoreError, StoreUnusable
-from sipresence.events.effects import Forget, Save, Write
+from sipresence.events.binding import BindingRecord
+from sipresence.events.effects import (
+    Forget,
+    ForgetAudit,
+    ForgetBinding,
+    ForgetObject,
+    Save,
+    SaveAudit,
+    SaveBinding,
+    SaveList,
+    SaveObject,
+    Write,
+)
 from sipresence.events.record import SubscriptionRecord
+from sipresence.names import AccountId
+from sipresence.objects import Kind, ObjectRecord
 from sipresence.ports import Loaded
 
 APPLICATION_ID = 0x5349504E  # "SIPN", set by the first migration: tells our files from other programs'
@@ -52,13 +68,15 @@ MOST_ROWS = 256  # in one statement, which then has 256 * 29 of the 32,766 param
 LONG_LOG_PAGES = 8192  # a log of 32 MB that was not moved to its end beside the writer: the writer moves the rest
 
 Done: TypeAlias = Callable[[StoreError | None], None]
-Parameters: TypeAlias = SubscriptionRecord | StateRow | tuple[int | str, ...]
+Parameters: TypeAlias = (
+    SubscriptionRecord | StateRow | ListRow | BindingRecord | ObjectRecord | AuditEntry | tuple[int | str, ...]
+)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class SqliteStore:
-    """Subscriptions and states in the SQLite file at `path`, which is made (mode 0600) with its folder if need be.
+    """All that is remembered, in the SQLite file at `path`, which is made (mode 0600) with its folder if need be.
 
     `synchronous`: what a commit survives; "normal": the end of the process, "full": a power cut as well.
     """
@@ -217,7 +235,11 @@ def _named_statements(text: str) -> dict[str, str]:
 _FOLDER = files("sipresence.backends")
 _SQL = _named_statements(_FOLDER.joinpath("queries.sql").read_text("utf-8"))
 _SAVE, _FORGET = _SQL["save_subscription"], _SQL["forget_subscription"]
+_SAVE_LIST = _SQL["save_list"]
 _SAVE_STATE, _FORGET_PUBLICATION = _SQL["save_state"], _SQL["forget_publication"]
+_SAVE_BINDING, _FORGET_BINDING = _SQL["save_binding"], _SQL["forget_binding"]
+_SAVE_OBJECT, _FORGET_OBJECT = _SQL["save_object"], _SQL["forget_object"]
+_SAVE_AUDIT, _FORGET_AUDIT = _SQL["save_audit"], _SQL["forget_audit"]
 _RESETS = (_SQL["reset_states"], _SQL["reset_publications"])
 _ROW = re.compile(r"\([?, ]+\)")
 
@@ -228,6 +250,20 @@ def _statements(write: Write) -> Iterator[tuple[str, Parameters]]:
         yield _SAVE, write.record
     elif isinstance(write, Forget):
         yield _FORGET, (write.id,)
+    elif isinstance(write, SaveList):
+        yield _SAVE_LIST, list_row(write.id, write.listing)
+    elif isinstance(write, SaveBinding):
+        yield _SAVE_BINDING, write.record
+    elif isinstance(write, ForgetBinding):
+        yield _FORGET_BINDING, (write.record.id,)
+    elif isinstance(write, SaveObject):
+        yield _SAVE_OBJECT, write.record
+    elif isinstance(write, ForgetObject):
+        yield _FORGET_OBJECT, write.key
+    elif isinstance(write, SaveAudit):
+        yield _SAVE_AUDIT, write.entry
+    elif isinstance(write, ForgetAudit):
+        yield _FORGET_AUDIT, (write.id,)
     elif write.change.is_reset:
         for statement in _RESETS:
             yield statement, (write.change.resource,)
@@ -323,5 +359,11 @@ def _load(db: sqlite3.Connection, *, numbers_passed: int) -> Loaded:
     db.execute(_SQL["make_tag_key"], (os.urandom(32),))
     subscriptions = list(map(SubscriptionRecord._make, db.execute(_SQL["load_subscriptions"])))
     states = list(map(state_change, db.execute(_SQL["load_states"])))
+    bindings = list(map(BindingRecord._make, db.execute(_SQL["load_bindings"])))
     (tag_key,) = db.execute(_SQL["load_tag_key"]).fetchone()
-    return Loaded(subscriptions, states, tag_key, numbers_passed)
+    listings = dict(map(listing, db.execute(_SQL["load_lists"])))
+    objects = [
+        ObjectRecord(AccountId(account), Kind(kind), *rest) for account, kind, *rest in db.execute(_SQL["load_objects"])
+    ]
+    audit = list(map(AuditEntry._make, db.execute(_SQL["load_audit"])))
+    return Loaded(subscriptions, states, tag_key, numbers_passed, bindings, listings, objects, audit)

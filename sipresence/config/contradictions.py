@@ -4,7 +4,7 @@ This looks at the text as read, where nothing need have the right type yet, so t
 what is of the wrong type is passed over here, since it has a finding already.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TypeAlias
@@ -22,14 +22,17 @@ def contradictions(raw: dict[str, object]) -> Iterator[str]:
     of_all: object = SipConfig.model_fields["digest_algorithms"].default
     for sip in _tables([("", raw)], "sip"):
         of_all = sip[1].get("digest_algorithms", of_all)
-        yield from _expires_out_of_order(sip)
+        yield from _expires_out_of_order(sip, "")
+        yield from _expires_out_of_order(sip, "register_")
         yield from _repeated(_listeners(sip))
         yield from _repeated(_texts([sip], "digest_algorithms"))
         yield from _certificate_missing(sip)
         yield from _repeated(_texts(_tables([sip], "tls_hosts"), "name"))
     yield from _repeated(_texts(accounts, "id"))
     yield from _repeated(((path, bare_host(text)) for path, text in _texts(accounts, "realm", "aliases")))
-    yield from _repeated(_texts(accounts, "api_key", "tokens"), fold=str)
+    secrets = chain(_texts(accounts, "api_key", "tokens"), _texts(_tables(accounts, "tokens"), "token"))
+    yield from _repeated(secrets, fold=str)
+    yield from _orphans(accounts)
     for account in accounts:
         users, devices = _tables([account], "users"), _tables([account], "devices")
         yield from _repeated(_texts(users, "id"))
@@ -45,6 +48,25 @@ def contradictions(raw: dict[str, object]) -> Iterator[str]:
         for path, ha1 in _tables(_tables(devices, "sip"), "ha1"):
             if isinstance(offered, list | tuple) and not any(algorithm in offered for algorithm in ha1):
                 yield f"{path}: has none of the account's digest_algorithms"
+
+
+def _orphans(accounts: Sequence[_Table]) -> Iterator[str]:
+    """Accounts whose parent is none, or below themselves."""
+    ids = {text.lower() for _, text in _texts(accounts, "id")}
+    parents = {
+        str(account.get("id")).lower(): (f"{path}.parent_id", str(account["parent_id"]).lower())
+        for path, account in accounts
+        if "parent_id" in account
+    }
+    for ident, (path, parent) in parents.items():
+        if parent not in ids:
+            yield f"{path}: names no account"
+        ancestors: list[str] = []
+        while parent in parents and parent not in ancestors:
+            ancestors.append(parent)
+            _, parent = parents[parent]
+        if ident in (*ancestors, parent):
+            yield f"{path}: the account would be below itself"
 
 
 def _tables(parents: Iterable[_Table], key: str) -> list[_Table]:
@@ -100,12 +122,13 @@ def _certificate_missing(sip: _Table) -> Iterator[str]:
                 yield f"{path}: {scheme}:// needs sip.tls_certificate and sip.tls_private_key"
 
 
-def _expires_out_of_order(sip: _Table) -> Iterator[str]:
+def _expires_out_of_order(sip: _Table, of: str) -> Iterator[str]:
+    """Those of subscriptions, or of registrations: the keys that begin with `of`."""
     path, table = sip
-    names = ("min_expires", "default_expires", "max_expires")
+    names = (f"{of}min_expires", f"{of}default_expires", f"{of}max_expires")
     try:
         low, default, high = (int(str(table.get(name, SipConfig.model_fields[name].default))) for name in names)
     except ValueError:
         return
     if not low <= default <= high:
-        yield f"{path}.default_expires: {default} is not between min_expires {low} and max_expires {high}"
+        yield f"{path}.{names[1]}: {default} is not between {names[0]} {low} and {names[2]} {high}"

@@ -7,12 +7,14 @@ from sipresence.config.model import Config
 
 RELOADED = frozenset(
     (
-        "accounts", "log.level", "profiles", "sip.coalesce_ms",
+        "accounts", "log.level", "profiles", "sip.coalesce_ms", "sip.list_datagram_bytes", "sip.list_notify_bytes",
         "sip.default_expires", "sip.digest_algorithms", "sip.drain", "sip.drain_seconds", "sip.max_expires",
-        "sip.min_expires", "sip.notify_failures", "sip.notify_rate", "sip.notify_window", "sip.tls_certificate",
+        "sip.min_expires", "sip.notify_failures", "sip.notify_rate", "sip.notify_window",
+        "sip.register_default_expires", "sip.register_max_expires", "sip.register_min_expires", "sip.tls_certificate",
         "sip.tls_client_ca", "sip.tls_hosts", "sip.tls_private_key", "sip.trusted_networks", "sip.unknown_resources",
-        "limits.handshake_deadline", "limits.host_burst", "limits.host_rate", "limits.idle_timeout",
-        "limits.max_connections", "limits.max_connections_per_source", "limits.max_subscriptions",
+        "limits.contacts_per_device", "limits.handshake_deadline", "limits.host_burst", "limits.host_rate",
+        "limits.idle_timeout", "limits.max_connections", "limits.max_connections_per_source", "limits.max_contacts",
+        "limits.max_subscriptions",
         "limits.message_deadline", "limits.source_burst", "limits.source_rate", "limits.subscriber_burst",
         "limits.subscriber_rate", "limits.subscriptions_per_subscriber",
     )
@@ -20,9 +22,13 @@ RELOADED = frozenset(
 
 NEEDS_RESTART = frozenset(
     (
-        "http.listen", "log.format",
-        "sip.advertise", "sip.compact_headers", "sip.listen", "sip.nameservers", "sip.nat_keepalive",
-        "sip.restore_spread", "sip.t1_ms", "sip.ws_origins",
+        "http.accepted_status", "http.kazoo_exact", "http.limit_static_tokens", "http.list_format", "http.listen",
+        "http.request_burst", "http.request_rate", "http.token_lifetime",
+        "http.websocket_bindings", "http.websocket_connections",
+        "http.websocket_connections_per_address", "http.websocket_heartbeat", "http.websocket_idle_timeout",
+        "http.websocket_listen", "http.websocket_queue", "log.format",
+        "sip.advertise", "sip.compact_headers", "sip.entity_tags", "sip.listen", "sip.nameservers", "sip.nat_keepalive",
+        "sip.registrar", "sip.restore_spread", "sip.t1_ms", "sip.ws_origins",
         "store.synchronous", "store.url",
     )
 )  # fmt: skip

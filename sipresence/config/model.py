@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from sipresence.config.values import (
     DEFAULT_HTTP_PORT,
+    MAX_SECONDS,
     Advertised,
     Count,
     Extension,
@@ -28,9 +29,11 @@ from sipresence.config.values import (
     server_name,
     split_store_url,
     store_url,
+    websocket_address,
 )
 
 DigestAlgorithm: TypeAlias = Literal["SHA-256", "MD5"]
+ListBytes: TypeAlias = Annotated[int, Field(ge=500, le=60_000)]
 DigestAlgorithms: TypeAlias = Annotated[tuple[DigestAlgorithm, ...], Field(min_length=1)]
 
 
@@ -69,6 +72,10 @@ class SipConfig(_Section):
     min_expires: Seconds = 60
     default_expires: Seconds = 3600
     max_expires: Seconds = 7200
+    registrar: bool = True
+    register_min_expires: Annotated[Seconds, Field(le=3600)] = 60
+    register_default_expires: Seconds = 3600
+    register_max_expires: Seconds = 7200
     trusted_networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     unknown_resources: Literal["allow", "reject"] = "allow"
     digest_algorithms: DigestAlgorithms = ("SHA-256", "MD5")
@@ -80,7 +87,10 @@ class SipConfig(_Section):
     notify_rate: Annotated[int, Field(ge=0, le=10_000)] = 10
     notify_window: Annotated[int, Field(ge=0, le=10_000)] = 10
     coalesce_ms: Annotated[int, Field(ge=0, le=10_000)] = 50
+    list_notify_bytes: ListBytes = 16_384
+    list_datagram_bytes: ListBytes = 3_000
     compact_headers: bool = False
+    entity_tags: bool = False
     nat_keepalive: Annotated[int, Field(ge=0, le=3600)] = 30
     nameservers: tuple[Annotated[str, AfterValidator(name_server)], ...] = ()
     tls_certificate: Path | None = None
@@ -108,9 +118,23 @@ class SipConfig(_Section):
 
 
 class HttpConfig(_Section):
-    """[http]: where the admin API listens, `host:port`."""
+    """[http]: where the admin API listens, `host:port`, and Kazoo's websocket by itself, "" for nowhere; limits."""
 
     listen: Annotated[str, AfterValidator(listen_address)] = f"127.0.0.1:{DEFAULT_HTTP_PORT}"
+    token_lifetime: Annotated[int, Field(ge=60, le=MAX_SECONDS)] = 3600
+    request_rate: Rate = 10.0
+    request_burst: Annotated[int, Field(ge=35, le=MAX_SECONDS)] = 100
+    limit_static_tokens: bool = False
+    list_format: Literal["records", "counts", "detail"] = "records"
+    accepted_status: Literal[200, 202] = 202
+    kazoo_exact: bool = False
+    websocket_listen: Annotated[str, AfterValidator(websocket_address)] = ""
+    websocket_connections: Count = 5000
+    websocket_connections_per_address: Count = 1000
+    websocket_bindings: Annotated[int, Field(ge=1, le=10_000)] = 100
+    websocket_queue: Annotated[int, Field(ge=1, le=100_000)] = 500
+    websocket_heartbeat: Timeout = 30.0
+    websocket_idle_timeout: Timeout = 300.0
 
 
 class StoreConfig(_Section):
@@ -152,6 +176,8 @@ class LimitsConfig(_Section):
     subscriber_burst: Count = 600
     subscriptions_per_subscriber: Count = 1000
     max_subscriptions: Count = 2_000_000
+    contacts_per_device: Count = 10
+    max_contacts: Count = 1_000_000
     max_connections: Count = 20_000
     max_connections_per_source: Count = 1000
     handshake_deadline: Timeout = 10.0
@@ -159,13 +185,29 @@ class LimitsConfig(_Section):
     idle_timeout: Timeout = 300.0
 
 
+class TokenConfig(_Section):
+    """A static token; in the file its text, for an admin, or a table with the role."""
+
+    token: Annotated[SecretStr, length(8, 1024)]
+    role: Literal["read", "admin"] = "admin"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        return {"token": value} if isinstance(value, str) else value
+
+
 class UserConfig(_Section):
-    """[[accounts.users]]"""
+    """[[accounts.users]]: one with `priv_level` "user" may only look."""
 
     id: Id
     username: Annotated[Text, length(1, 64)] | None = None
     password: Annotated[SecretStr, length(1, 128)] | None = None
     presence_id: Extension | None = None
+    first_name: Annotated[Text, length(0, 128)] = ""
+    last_name: Annotated[Text, length(0, 128)] = ""
+    priv_level: Literal["user", "admin"] = "user"
+    enabled: bool = True
 
 
 class DeviceSipConfig(_Section):
@@ -189,6 +231,7 @@ class DeviceConfig(_Section):
     name: Text = ""
     owner_id: Id | None = None
     presence_id: Extension | None = None
+    enabled: bool = True
     sip: DeviceSipConfig
 
 
@@ -203,7 +246,7 @@ class ListConfig(_Section):
     """[[accounts.lists]]"""
 
     name: Extension
-    members: tuple[MemberConfig, ...] = ()
+    members: Annotated[tuple[MemberConfig, ...], Field(max_length=256)] = ()
 
 
 class WatchRuleConfig(_Section):
@@ -240,7 +283,8 @@ class AccountConfig(_Section):
     realm: Realm
     aliases: tuple[Annotated[str, AfterValidator(host_alias)], ...] = ()
     api_key: Annotated[SecretStr, length(64, 64)] | None = None
-    tokens: tuple[Annotated[SecretStr, length(8, 1024)], ...] = ()
+    tokens: tuple[TokenConfig, ...] = ()
+    parent_id: Id | None = None
     users: tuple[UserConfig, ...] = ()
     devices: tuple[DeviceConfig, ...] = ()
     lists: tuple[ListConfig, ...] = ()

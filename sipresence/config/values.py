@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 SIP_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}  # RFC 3261 section 19.1.2, RFC 6455 section 3
 DEFAULT_HTTP_PORT = 8000
+WEBSOCKET_PORT = 5555  # Kazoo's
 DNS_PORT = 53
 MAX_SECONDS = 2**31 - 1
 
@@ -80,6 +81,13 @@ def listen_url(url: str) -> str:
 def listen_address(text: str) -> str:
     host, port = split_host_port(text)
     return join_host_port(host, DEFAULT_HTTP_PORT if port is None else port)
+
+
+def websocket_address(text: str) -> str:
+    if not text:
+        return ""
+    host, port = split_host_port(text)
+    return join_host_port(host, WEBSOCKET_PORT if port is None else port)
 
 
 def name_server(text: str) -> str:

@@ -7,10 +7,12 @@ once per change; what differs from subscriber to subscriber is stamped on it whe
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from xml.sax.saxutils import quoteattr
 
 from sipresence.events.resource import DialogState, ResourceState
 
+ETAG_BYTES = 6
 _CODES = {state: code for code, state in enumerate(DialogState)}
 
 
@@ -21,7 +23,7 @@ class Document:
     came into this state, 0 where nobody has ever spoken of it or this is no news.
     """
 
-    __slots__ = ("changed_at", "code", "head", "revision", "state", "tail")
+    __slots__ = ("_etag_line", "changed_at", "code", "head", "revision", "state", "tail")
 
     def __init__(self, state: DialogState, head: bytes, tail: bytes, *, revision: int, changed_at: float) -> None:
         self.state = state
@@ -30,6 +32,21 @@ class Document:
         self.changed_at = changed_at
         self.head = head
         self.tail = tail
+        self._etag_line = b""
+
+    @property
+    def etag_line(self) -> bytes:
+        """The header that has its entity tag (RFC 5839 section 4): another for each other document, the same after a
+        restart. One that is put together for each subscriber, as that of a list is, has none. Hot: once per NOTIFY."""
+        if not self._etag_line and self.tail:
+            tag = blake2b(self.head + self.tail, digest_size=ETAG_BYTES).hexdigest()
+            self._etag_line = b"SIP-ETag: %b\r\n" % tag.encode()
+        return self._etag_line
+
+    @property
+    def etag(self) -> str:
+        """Its entity tag, "" without."""
+        return self.etag_line[10:-2].decode()
 
     def stamp(self, version: int, entity: str) -> bytes:
         """Return the document for one subscriber: its version, and the address as it wrote it."""
@@ -38,6 +55,21 @@ class Document:
     def says_the_same_as(self, other: "Document") -> bool:
         """Whether nobody could tell the two apart."""
         return self.tail == other.tail and self.head == other.head
+
+
+class Unsaid(Document):
+    """Stands for a document that its subscriber has already: nothing is written."""
+
+    __slots__ = ("document",)
+
+    def __init__(self, document: Document) -> None:
+        super().__init__(
+            document.state, document.head, document.tail, revision=document.revision, changed_at=document.changed_at
+        )
+        self.document = document
+
+    def stamp(self, version: int, entity: str) -> bytes:
+        return b""
 
 
 @dataclass(slots=True, frozen=True, eq=False)

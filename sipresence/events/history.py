@@ -76,6 +76,24 @@ class History:
         self.moves: tuple[Moved, ...] = ()
         self.believed: Document | None = None
 
+    @property
+    def told_at(self) -> float:
+        """When the last NOTIFY but one in flight was sent. Where there is none since a restart, it may have been right
+        before that."""
+        if self._notifies:
+            last: tuple[float, float, int, int, int] = _NOTIFY.unpack(self._notifies[-_NOTIFY.size :])
+            return last[0]
+        asked: tuple[float, int, int] = _SUBSCRIBE.unpack(self._subscribes[-_SUBSCRIBE.size :])
+        return asked[0]
+
+    @property
+    def answered_at(self) -> float:
+        """When the last answer came, or was given up; 0 where none has since a restart."""
+        if not self._notifies:
+            return 0.0
+        at, rtt, status, _, _ = _NOTIFY.unpack(self._notifies[-_NOTIFY.size :])
+        return float(at + rtt) if status else 0.0
+
     def asked(self, what: Asked, now: float, *, expires: int) -> None:
         """A SUBSCRIBE was accepted."""
         self._subscribes = self._subscribes[_SUBSCRIBES_BUT_ONE:] + _SUBSCRIBE.pack(now, expires, what)

@@ -5,14 +5,15 @@ The dictionaries are the truth at run time; the store is written through the eff
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from sipresence.deadlines import Deadlines
 from sipresence.errors import SipError
-from sipresence.events.effects import Effect, Forget, Notify, Save, SaveState, Write
+from sipresence.events.effects import Effect, Forget, Notify, Save, SaveList, SaveState, Write
 from sipresence.events.farewell import farewell_times
 from sipresence.events.history import Asked as Ask
+from sipresence.events.lists import Lists
 from sipresence.events.pacing import Pacing
 from sipresence.events.package import read_package
 from sipresence.events.policy import DEFAULT, LampPolicy
@@ -20,18 +21,10 @@ from sipresence.events.presentation import Presenter
 from sipresence.events.quotas import Quotas
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import ResourceState, StateChange
+from sipresence.events.resource_lists import Listing
 from sipresence.events.resources import Resources
 from sipresence.events.roll import Roll
-from sipresence.events.subscribe import (
-    Asked,
-    Limits,
-    Watched,
-    granted,
-    new_record,
-    read,
-    renewed_record,
-    same_dialog,
-)
+from sipresence.events.subscribe import Asked, Limits, Watched, granted, new_record, read, renewed_record, same_dialog
 from sipresence.events.subscription import (
     UNREACHABLE,
     Action,
@@ -51,13 +44,16 @@ from sipresence.sip.flow import Flow
 from sipresence.sip.headers import Event
 from sipresence.sip.message import Request
 
+NO_LISTINGS: Mapping[SubscriptionId, Listing] = MappingProxyType({})
+
 
 class Notifier:
     """All subscriptions of one node.
 
     `local_tag` names a dialog, the same one after every restart; `failures_allowed` NOTIFYs in a row may fail before a
     subscription ends; without `pacing` a target is told all at once; changes that follow another within `window` s are
-    told together. `presenter` says how each subscriber is told. `resources` are shared with what else speaks of them.
+    told together. `presenter` says how each subscriber is told, `lists` who subscribes to a list. `resources` are
+    shared with what else speaks of them.
     """
 
     def __init__(
@@ -70,11 +66,13 @@ class Notifier:
         resources: Resources | None = None,
         window: float = 0.0,
         presenter: Presenter | None = None,
+        lists: Lists | None = None,
     ) -> None:
         self._presenter = Presenter() if presenter is None else presenter
         self._local_tag = local_tag
         self._subscriptions: dict[SubscriptionId, Subscription] = {}  # until the last NOTIFY is answered
         self._resources = Resources(Chronicle()) if resources is None else resources
+        self._lists = Lists(self._resources, self._presenter) if lists is None else lists
         self._chronicle = self._resources.chronicle
         self._limits = limits
         self._failures_allowed = failures_allowed
@@ -115,9 +113,56 @@ class Notifier:
 
     # What edges may see
 
-    def subscriptions(self, name: ResourceId) -> Iterator[SubscriptionView]:
-        """The living subscriptions to a resource, the oldest first."""
-        return (subscription.view() for subscription in self._resources.get(name).subscribers.values())
+    def subscriptions(
+        self, name: ResourceId, *, account: AccountId | None = None, event: str | None = None
+    ) -> Iterator[SubscriptionView]:
+        """The living subscriptions to a resource, of one account, in one event package, the newest first.
+
+        Each is looked at in its turn: whoever takes his time does not see what has ended meanwhile.
+        """
+        for subscription in sorted(self._resources.get(name).subscribers.values(), key=_id, reverse=True):
+            record = subscription.record
+            wanted = account in (None, record.account) and event in (None, record.event)
+            if wanted and self._roll.lists(subscription):
+                yield subscription.view()
+
+    def subscription_ids(self) -> list[SubscriptionId]:
+        """Every subscription, the oldest first; among them some that have ended, and wait for their last answer."""
+        return sorted(self._subscriptions)
+
+    def view(self, ident: SubscriptionId, *, account: AccountId) -> SubscriptionView | None:
+        """One living subscription of an account."""
+        subscription = self._subscriptions.get(ident)
+        if subscription is None or subscription.record.account != account or not self._roll.lists(subscription):
+            return None
+        return subscription.view()
+
+    def counts(self, name: ResourceId, *, account: AccountId) -> Counter[str]:
+        """How many living subscriptions to a resource an account has, by event package."""
+        subscribers = self._resources.get(name).subscribers.values()
+        return Counter(one.record.event for one in subscribers if one.record.account == account)
+
+    def namesakes(self, record: SubscriptionRecord) -> list[SubscriptionRecord]:
+        """The living subscriptions to the same under the same Call-ID, this one too, the newest first."""
+        subscribers = self._resources.get(record.resource).subscribers.values()
+        same = [one.record for one in subscribers if one.record.call_id == record.call_id]
+        alike = (one for one in same if one.account == record.account and one.event == record.event)
+        return sorted(alike, key=lambda one: one.id, reverse=True)
+
+    def subscribers(self, name: ResourceId) -> list[SubscriptionId]:
+        """The living subscriptions that are told of a resource, those to lists too."""
+        resource = self._resources.get(name)
+        return [*resource.subscribers, *(resource.lists or ())]
+
+    def due_cseq(self, ident: SubscriptionId) -> int | None:
+        """The CSeq of the NOTIFY by which a subscriber learns what is true now: 0 if it has, None if it is gone."""
+        subscription = self._subscriptions.get(ident)
+        return None if subscription is None else self._teller.due_cseq(subscription)
+
+    def cseq(self, ident: SubscriptionId) -> int:
+        """The CSeq of the last NOTIFY of a subscription, 0 for one that is gone."""
+        subscription = self._subscriptions.get(ident)
+        return 0 if subscription is None else subscription.cseq
 
     def resources(self) -> Sequence[ResourceId]:
         """Every resource that is subscribed to or of which something is known."""
@@ -182,11 +227,12 @@ class Notifier:
         One that repeats a living subscription (Call-ID, From tag, Event) renews it under the same name.
         """
         event = read_package(request)
-        asked = self._read(request, event.package)
+        asked = self._read(request, event.package, self._lists.asked(request, watched.resource))
         if not asked.contact:
             raise SipError(400, reason="Missing Contact")
-        account, resource, _, user = watched
-        key = DialogKey(account, resource, request.call_id, request.from_tag, event.package, event.id, user)
+        key = DialogKey(
+            watched.account, watched.resource, request.call_id, request.from_tag, event.package, event.id, watched.user
+        )
         tag = self._local_tag(key)
         known = self._roll.get(tag)
         if known is not None:
@@ -205,23 +251,26 @@ class Notifier:
             # our answer was lost, and is answered as before.
             raise SipError(500, reason="CSeq out of order")
         subscription.remote_cseq = request.cseq
-        asked = self._read(request, subscription.record.event)
+        asked = self._read(request, subscription.record.event, self._lists.asked_again(request, subscription))
         return self._renew(subscription, request, asked, initial=False, now=now)
 
-    def _read(self, request: Request, package: str) -> Asked:
-        return read(request, self._limits, package, min_expires=self._presenter.profile(request).min_expires)
+    def _read(self, request: Request, package: str, listing: Listing | None) -> Asked:
+        asked = read(request, self._limits, package, min_expires=self._presenter.profile(request).min_expires)
+        asked.listing = listing
+        return asked
 
     def _accept(
         self, request: Request, watched: Watched, asked: Asked, *, event: Event, tag: str, now: float
     ) -> list[Effect]:
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
         self._roll.refuse(record)
-        subscription = Subscription(record, flow=request.flow, presentation=self._presenter.presentation(record))
-        self._list(subscription)
+        subscription = self._lists.make(record, request.flow, asked.listing)
+        self._teller.impose(subscription, asked.condition)
+        kept = self._list(subscription)
         subscription.history.asked(Ask.SUBSCRIBED, now, expires=asked.expires)
         subscription.feed(Input.REFRESHED)
-        answer = granted(request, asked, tag=tag)
-        return [Save(record, None), answer, self._teller.notify(subscription, now)]
+        answer = granted(request, asked, tag=tag, required=subscription.required)
+        return [Save(record, None), *kept, answer, self._teller.notify(subscription, now)]
 
     def _fetch(
         self, request: Request, watched: Watched, asked: Asked, *, event: Event, key: DialogKey, now: float
@@ -232,10 +281,12 @@ class Notifier:
         """
         tag = self._local_tag(key._replace(event_id=f"{event.id};cseq={request.cseq}"))
         record = new_record(self._next_id(), request, watched, asked, event=event, tag=tag, now=now)
-        subscription = Subscription(record, flow=request.flow, presentation=self._presenter.presentation(record))
+        subscription = self._lists.make(record, request.flow, asked.listing)
+        self._teller.impose(subscription, asked.condition)
         self._subscriptions[record.id] = subscription
         subscription.feed(Input.ENDED)
-        return [granted(request, asked, tag=tag), self._teller.notify(subscription, now, ended=Reason.TIMEOUT)]
+        answer = granted(request, asked, tag=tag, required=subscription.required)
+        return [answer, self._teller.notify(subscription, now, ended=Reason.TIMEOUT)]
 
     def _renew(
         self, subscription: Subscription, request: Request, asked: Asked, *, initial: bool, now: float
@@ -243,27 +294,38 @@ class Notifier:
         previous = subscription.record
         record = renewed_record(subscription, request, asked, initial=initial, now=now)
         moved = self._roll.replace(subscription, record, request.flow, now=now)
-        subscription.present(self._presenter.presentation(record))
+        kept = self._lists.renew(subscription, asked.listing)
         subscription.remote_cseq = request.cseq
-        answer = granted(request, asked, tag=record.local_tag)
+        # RFC 5839 section 6.3: "Notifiers MUST NOT suppress a NOTIFY unless the corresponding SUBSCRIBE message was
+        # sent in an established dialog." One in flight to where the phone was is abandoned for one to where it is.
+        quiet = self._teller.impose(subscription, asked.condition) and not initial
+        quiet = quiet and not (moved and subscription.in_flight)
+        status = 204 if quiet else 200
+        answer = granted(request, asked, tag=record.local_tag, required=subscription.required, status=status)
         if not asked.expires:
             subscription.history.asked(Ask.UNSUBSCRIBED, now, expires=0)
-            return [Forget(record.id), answer, *self._end(subscription, End.UNSUBSCRIBED, now=now)]
+            silent = quiet or not subscription.profile.final_notify
+            return [Forget(record.id), answer, *self._end(subscription, End.UNSUBSCRIBED, silent=silent, now=now)]
         subscription.history.asked(Ask.RESUBSCRIBED if initial else Ask.REFRESHED, now, expires=asked.expires)
         self._teller.forgive(record.id)
         subscription.failures = 0
-        effects: list[Effect] = [Save(record, previous), answer]
-        # A refresh always causes a NOTIFY (RFC 6665 section 4.2.1.2).
+        effects: list[Effect] = [Save(record, previous), *kept, answer]
+        if quiet:
+            subscription.feed(Input.KNOWN)
+            return effects
+        # Any other refresh causes a NOTIFY (RFC 6665 section 4.2.1.2).
         if subscription.feed(Input.MOVED if moved else Input.REFRESHED) is Action.NOTIFY:
             effects.append(self._teller.notify(subscription, now))
         return effects
 
-    def _end(self, subscription: Subscription, end: End, *, now: float) -> list[Effect]:
-        """End a subscription: it leaves every list at once, and its phone gets one last NOTIFY."""
+    def _end(self, subscription: Subscription, end: End, *, now: float, silent: bool = False) -> list[Effect]:
+        """End a subscription: it leaves every list at once, and its phone gets one last NOTIFY.
+
+        Unless it is `silent`: it wants none, or answers it with another SUBSCRIBE, without end (Zoiper, phones.md 22).
+        """
         self._chronicle.ended(subscription, end, now)
         self._unlist(subscription)
-        if end is End.UNSUBSCRIBED and not subscription.profile.final_notify:
-            # Zoiper answers the last NOTIFY with another SUBSCRIBE, without end (phones.md 22).
+        if silent:
             self._teller.release(subscription)
             del self._subscriptions[subscription.record.id]
             return []
@@ -278,12 +340,32 @@ class Notifier:
 
         "deactivated" makes a phone subscribe anew at once; other reasons would keep it dark for an hour or for ever.
         """
-        leaving = [subscription for subscription in self._roll if wanted(subscription.record)]
-        targets = [subscription.target for subscription in leaving]
-        times = farewell_times(targets, now=now, spread=spread, rate=self._teller.rate)
-        for subscription, when in zip(leaving, times, strict=True):
-            self._farewells.set(subscription.record.id, when)
+        leaving = {one.record.id: one.target for one in self._roll if wanted(one.record)}
+        times = farewell_times(tuple(leaving.values()), now=now, spread=spread, rate=self._teller.rate)
+        for ident, when in zip(leaving, times, strict=True):
+            self._farewells.set(ident, when)
         return len(leaving)
+
+    def notify_again(self, ident: SubscriptionId, *, now: float) -> list[Effect]:
+        """Send a living subscription the full state once more."""
+        return self._teller.tell_again(self._subscriptions[ident], now)
+
+    def terminate(self, ident: SubscriptionId, reason: Reason, *, now: float) -> list[Effect]:
+        """End a living subscription; its last NOTIFY says why."""
+        subscription = self._subscriptions[ident]
+        subscription.ends = reason
+        return [Forget(ident), *self._end(subscription, End.TERMINATED, now=now)]
+
+    def lists_changed(self, *, now: float) -> list[Effect]:
+        """The directory is another one: tell those whose lists are others now. See also `is_without_list`."""
+        effects: list[Effect] = []
+        for subscription in self._lists.changed():
+            effects += self._teller.tell_list(subscription, Input.CHANGED, now)
+        return effects
+
+    def is_without_list(self, record: SubscriptionRecord) -> bool:
+        """Whether the list that is subscribed to is no more."""
+        return self._lists.is_gone(record)
 
     # NOTIFY
 
@@ -311,7 +393,7 @@ class Notifier:
     def _note_answer(self, subscription: Subscription, status: int, now: float, *, sent_at: float) -> None:
         if status != UNREACHABLE:
             news = subscription.history.answered(status, now, sent_at=sent_at)
-            if news is not None:
+            if news is not None and news.changed_at:
                 self._change_to_answered.observe(now - news.changed_at)
 
     def _drop(self, subscription: Subscription, now: float) -> list[Effect]:
@@ -369,23 +451,22 @@ class Notifier:
         now: float,
         spread: float,
         numbers_passed: int = 0,
+        listings: Mapping[SubscriptionId, Listing] = NO_LISTINGS,
     ) -> list[Effect]:
         """Take over what the store remembers, once, at start; each phone gets its NOTIFY within `spread` seconds.
 
         Those go first whose resource has changed last: if a change was not told before the end, it was one of these.
-        `numbers_passed`: how often NOTIFYs may have gone above the stored ceilings.
+        `numbers_passed`: how often NOTIFYs may have gone above the stored ceilings. `listings` are those of the
+        subscriptions to lists.
         """
         effects: list[Effect] = []
-        for change in states:
-            if change.publication and change.expires_at is not None:  # the same clock, see below
-                change = replace(change, expires_at=min(change.expires_at, now + self._limits.max_expires))
-            self._resources.merge(change)
+        self._resources.restore(states, latest=now + self._limits.max_expires)
         gap = spread / max(len(subscriptions), 1)
         for index, stored in enumerate(sorted(subscriptions, key=self._changed_before, reverse=True)):
             # A clock that was wrong when the row was written must not make it last for ever.
             expires_at = min(stored.expires_at, now + self._limits.max_expires)
             record = stored._replace(expires_at=expires_at)
-            subscription = Subscription.restored(record, self._presenter.presentation(record))
+            subscription = self._lists.restore(record, listings.get(record.id))
             subscription.history.asked(Ask.RESTORED, now, expires=stored.expires)
             self._list(subscription)
             if numbers_passed:
@@ -410,6 +491,8 @@ class Notifier:
             return self._unsave(write, now)
         if isinstance(write, SaveState):
             self._resources.not_saved(write.change, now=now)
+        elif isinstance(write, SaveList):
+            self._lists.undo(write)
         return False
 
     def _unsave(self, save: Save, now: float) -> bool:
@@ -427,6 +510,7 @@ class Notifier:
         self._roll.replace(subscription, previous, flow, now=now)
         if record.subscribe_cseq != previous.subscribe_cseq:  # a SUBSCRIBE, not a raised ceiling
             subscription.remote_cseq = previous.subscribe_cseq
+            subscription.present(self._presenter.presentation(previous))
             subscription.history.asked(Ask.UNDONE, now, expires=previous.expires)
         return False
 
@@ -441,11 +525,17 @@ class Notifier:
         self._last_id += 1
         return SubscriptionId(self._last_id)
 
-    def _list(self, subscription: Subscription) -> None:
+    def _list(self, subscription: Subscription) -> Sequence[SaveList]:
         self._subscriptions[subscription.record.id] = subscription
         self._roll.add(subscription)
+        return self._lists.add(subscription)
 
     def _unlist(self, subscription: Subscription) -> None:
         self._teller.forgive(subscription.record.id)
         self._farewells.discard(subscription.record.id)
+        self._lists.remove(subscription)
         self._roll.remove(subscription)
+
+
+def _id(subscription: Subscription) -> SubscriptionId:
+    return subscription.record.id

@@ -10,9 +10,15 @@ MAX_FORWARDS = 70
 
 
 def render_head(
-    record: SubscriptionRecord, *, contact: str, route: str, content_type: str, names: HeaderNames = LONG_NAMES
+    record: SubscriptionRecord,
+    *,
+    contact: str,
+    route: str,
+    content_type: str,
+    required: str = "",
+    names: HeaderNames = LONG_NAMES,
 ) -> bytes:
-    """Render the constant header lines of a dialog's NOTIFYs, each ended by CRLF."""
+    """Render the constant header lines of a dialog's NOTIFYs, each ended by CRLF, as is `required`."""
     event = f"{record.event};id={record.event_id}" if record.event_id else record.event
     head = (
         f"Max-Forwards: {MAX_FORWARDS}\r\n"
@@ -21,6 +27,11 @@ def render_head(
         f"{names.call_id}: {record.call_id}\r\n"
         f"{names.contact}: <{contact}>\r\n"
         f"{names.event}: {event}\r\n"
-        f"{names.content_type}: {content_type}\r\n"
+        f"{required}{names.content_type}: {content_type}\r\n"
     )
     return (f"Route: {route}\r\n{head}" if route else head).encode()
+
+
+def bare(head: bytes) -> bytes:
+    """The head of a NOTIFY without a body: it "contains no Content-Type header field" (RFC 5839 section 6.2)."""
+    return head[: head.rindex(b"\r\n", 0, -2) + 2]  # that is the last line

@@ -1,4 +1,4 @@
-"""How each subscriber is told: in which form, with which spelling, as which kind of phone."""
+"""How each subscriber is told: in which form, with which spelling, as which kind of phone, how often."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,9 @@ from typing import NamedTuple
 from sipresence.events.document import Form
 from sipresence.events.package import DIALOG, form_of
 from sipresence.events.profile import DEFAULT, Profile, Profiles
+from sipresence.events.rates import read_rates
 from sipresence.events.record import SubscriptionRecord
+from sipresence.events.terms import TAGGED, Terms
 from sipresence.sip.message import COMPACT_NAMES, LONG_NAMES, HeaderNames, Request
 
 
@@ -17,13 +19,15 @@ class Presentation(NamedTuple):
     form: Form = DIALOG
     profile: Profile = DEFAULT
     names: HeaderNames = LONG_NAMES
+    terms: Terms | None = None
 
 
 PLAIN = Presentation()
 
 
 class Presenter:
-    """Decides it. `names` spell the headers where a profile does not say; `withheld`: who may not know callers."""
+    """Decides it. `names` spell the headers where a profile does not say; `withheld`: who may not know callers;
+    `entity_tags`: everybody is told them, not only who asks."""
 
     def __init__(
         self,
@@ -31,10 +35,12 @@ class Presenter:
         *,
         names: HeaderNames = LONG_NAMES,
         withheld: Callable[[SubscriptionRecord], bool] = lambda _: False,
+        entity_tags: bool = False,
     ) -> None:
         self.profiles = Profiles() if profiles is None else profiles
         self._names = names
         self._withheld = withheld
+        self._terms = TAGGED if entity_tags else None
 
     def profile(self, request: Request) -> Profile:
         """What kind of phone sends this."""
@@ -47,4 +53,6 @@ class Presenter:
         names = self._names
         if profile.compact_headers is not None:
             names = COMPACT_NAMES if profile.compact_headers else LONG_NAMES
-        return Presentation(form_of(record, shape), profile, names)
+        rates = read_rates(record.subscribe_event, record.expires)
+        terms = self._terms if rates is None else Terms(rates)
+        return Presentation(form_of(record, shape), profile, names, terms)

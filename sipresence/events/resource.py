@@ -81,8 +81,8 @@ class ResourceState:
     """
 
     __slots__ = (
-        "_ended", "_published", "_said", "calls", "changed_at", "dialogs", "id", "messages", "messages_changed_at", "presence",
-        "presence_changed_at", "quiet", "revision", "since",
+        "_ended", "_published", "_said", "calls", "changed_at", "dialogs", "id", "messages", "messages_changed_at",
+        "presence", "presence_changed_at", "quiet", "revision", "since",
     )  # fmt: skip
 
     def __init__(self, resource: ResourceId) -> None:
@@ -116,6 +116,11 @@ class ResourceState:
     @property
     def ended(self) -> tuple[DialogInfo, ...]:
         return tuple(dialog for _, dialog in self._ended)
+
+    @property
+    def said(self) -> tuple[StateChange, ...]:
+        """What the sources other than publications say, one of each, the last word at the end."""
+        return self._said
 
     @property
     def publications(self) -> dict[str, StateChange]:

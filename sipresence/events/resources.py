@@ -5,10 +5,12 @@ publication said it would last is watched here, too.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from sipresence.deadlines import Deadlines
 from sipresence.events.document import Document, Form
+from sipresence.events.list_subscription import ListSubscription
 from sipresence.events.policy import DEFAULT, LampPolicy
 from sipresence.events.resource import ResourceState, Source, StateChange
 from sipresence.events.subscription import Subscription
@@ -39,14 +41,16 @@ class Rendering:
 class Resource:
     """A resource, who subscribes to it, its documents, and what it was before (`log`, see Chronicle).
 
-    A change may be held until `held_until` (see Teller), Unix seconds.
+    `lists` are the subscriptions to lists that it is a member of: most are of none. A change may be held until
+    `held_until` (see Teller), Unix seconds.
     """
 
-    __slots__ = ("_renderings", "held_until", "log", "state", "subscribers")
+    __slots__ = ("_renderings", "held_until", "lists", "log", "state", "subscribers")
 
     def __init__(self, name: ResourceId) -> None:
         self.state = ResourceState(name)
         self.subscribers: dict[SubscriptionId, Subscription] = {}
+        self.lists: dict[SubscriptionId, ListSubscription] | None = None
         self.held_until = 0.0
         self.log = b""
         self._renderings: dict[Form, Rendering] = {}
@@ -88,6 +92,10 @@ class Resources:
         """The resource, or a blank one that is not kept."""
         return self._known.get(name) or Resource(name)
 
+    def document(self, name: ResourceId, form: Form) -> Document:
+        """The current document of a resource."""
+        return self.get(name).document(form)
+
     def subscribe(self, subscription: Subscription) -> None:
         record = subscription.record
         self._obtain(record.resource).subscribers[record.id] = subscription
@@ -96,6 +104,20 @@ class Resources:
         record = subscription.record
         resource = self._known[record.resource]
         del resource.subscribers[record.id]
+        self._drop_if_idle(resource)
+
+    def join(self, name: ResourceId, subscription: ListSubscription) -> None:
+        """A resource is a member of the list that is subscribed to."""
+        resource = self._obtain(name)
+        if resource.lists is None:
+            resource.lists = {}
+        resource.lists[subscription.record.id] = subscription
+
+    def leave(self, name: ResourceId, subscription: ListSubscription) -> None:
+        """It is none any more, or nobody subscribes."""
+        resource = self._known[name]
+        assert resource.lists is not None
+        del resource.lists[subscription.record.id]
         self._drop_if_idle(resource)
 
     def decided(self, change: StateChange) -> None:
@@ -119,6 +141,13 @@ class Resources:
         self._watch(state, state.due_at)
         self._drop_if_idle(resource)
         return resource if told else None
+
+    def restore(self, states: Sequence[StateChange], *, latest: float) -> None:
+        """Take in what was stored. A clock that was wrong when a publication came must not make it last for ever."""
+        for change in states:
+            if change.publication and change.expires_at is not None:
+                change = replace(change, expires_at=min(change.expires_at, latest))
+            self.merge(change)
 
     def not_saved(self, change: StateChange, *, now: float) -> None:
         """A change was not committed. Had it been the end of a state, the lamp would stay lit: it comes up again."""
@@ -164,5 +193,5 @@ class Resources:
         return resource
 
     def _drop_if_idle(self, resource: Resource) -> None:
-        if resource.state.blank and not resource.subscribers:
+        if resource.state.blank and not resource.subscribers and not resource.lists:
             self._known.pop(resource.state.id, None)

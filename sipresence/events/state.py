@@ -9,6 +9,7 @@ of them together make a lamp is the business of resource.py and published.py.
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import quote
 
 from sipresence.names import AccountId, ResourceId, extension_of, realm_of
@@ -133,6 +134,7 @@ def resource_identity(resource: ResourceId) -> str:
     return f"sip:{quote(extension_of(resource), safe=_UNESCAPED)}@{realm_of(resource)}"
 
 
+@lru_cache(maxsize=4096)
 def manual_dialog(resource: ResourceId, state: DialogState) -> DialogInfo:
     """The pseudo-dialog of `set`: id = hex md5 of `user@realm`, both ends the resource itself, as Kazoo has it."""
     return _pseudo_dialog(resource, state, resource)

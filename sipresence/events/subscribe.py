@@ -7,12 +7,12 @@ subscription, or the next row of a refreshed one.
 from dataclasses import dataclass
 from functools import lru_cache
 from sys import intern
-from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage, SipError
 from sipresence.events.effects import Respond
 from sipresence.events.package import ALLOW_EVENTS, choose
 from sipresence.events.record import SubscriptionRecord
+from sipresence.events.resource_lists import Listing
 from sipresence.events.subscription import BLOCK, Subscription
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.sip.dialog import is_direct, is_secure, remote_target, route_set
@@ -34,21 +34,44 @@ class Limits:
     subscriptions_per_subscriber: int = 1000
 
 
-class Watched(NamedTuple):
+# Both are made for each SUBSCRIBE: not frozen, and with an __init__ that is written out, as effects.py says.
+
+
+@dataclass(slots=True, init=False)
+class Watched:
     """What an initial SUBSCRIBE asks to watch, as the directory understood it, and who asks ("": a trusted source)."""
 
     account: AccountId
     resource: ResourceId
     entity: str
-    user: str = ""
+    user: str
+
+    def __init__(self, account: AccountId, resource: ResourceId, entity: str, user: str = "") -> None:
+        self.account = account
+        self.resource = resource
+        self.entity = entity
+        self.user = user
 
 
-class Asked(NamedTuple):
-    """What the headers ask for, once nothing in them is wrong. `contact` is "" where a refresh has none."""
+@dataclass(slots=True, init=False)
+class Asked:
+    """What is asked for, once nothing in it is wrong. `contact` is "" where a refresh has none; `listing` is None where
+    a single resource is asked for (see Lists). `condition` is the entity tag of what its subscriber has, "" without."""
 
     contact: str
     routes: str
     expires: int
+    listing: Listing | None
+    condition: str
+
+    def __init__(
+        self, contact: str, routes: str, expires: int, listing: Listing | None = None, condition: str = ""
+    ) -> None:
+        self.contact = contact
+        self.routes = routes
+        self.expires = expires
+        self.listing = listing
+        self.condition = condition
 
 
 def read(request: Request, limits: Limits, package: str, *, min_expires: int | None = None) -> Asked:
@@ -64,7 +87,8 @@ def read(request: Request, limits: Limits, package: str, *, min_expires: int | N
     if 0 < asked < least:
         # RFC 6665 section 4.2.1.1: a 423 says in Min-Expires what would be long enough.
         raise SipError(423, f"Min-Expires: {least}\r\n")
-    return Asked(contact, routes, min(asked, limits.max_expires))
+    condition = request.get("suppress-if-match") or ""
+    return Asked(contact, routes, min(asked, limits.max_expires), condition=condition)
 
 
 def same_dialog(record: SubscriptionRecord, request: Request) -> bool:
@@ -126,14 +150,17 @@ def _accept(request: Request) -> str:
     return intern(values[0] if len(values) == 1 else ", ".join(values))
 
 
-def granted(request: Request, asked: Asked, *, tag: str) -> Respond:
-    """The 200 of a SUBSCRIBE (never 202: RFC 6665 section 8.3.1). Record-Route is copied (RFC 3261 section 12.1.1)."""
+def granted(request: Request, asked: Asked, *, tag: str, required: str = "", status: int = 200) -> Respond:
+    """The 200 of a SUBSCRIBE (never 202: RFC 6665 section 8.3.1). Record-Route is copied (RFC 3261 section 12.1.1).
+
+    `required` is a complete Require line, or nothing. `status` is 204 where no NOTIFY follows (RFC 5839 section 6.3).
+    """
     contact = request.flow.contact(secure=is_secure(request.uri) or is_secure(asked.contact))
-    headers = f"Contact: <{contact}>\r\nExpires: {asked.expires}\r\n{ALLOW_EVENTS}"
+    headers = f"Contact: <{contact}>\r\nExpires: {asked.expires}\r\n{required}{ALLOW_EVENTS}"
     if request.get("record-route") is not None:
         routes = "".join(f"Record-Route: {route}\r\n" for route in request.all("record-route"))
         headers = f"{routes}{headers}"
-    return Respond(request, 200, tag, headers)
+    return Respond(request, status, tag, headers)
 
 
 def entity_of(request: Request) -> str:

@@ -11,24 +11,27 @@ sent, so that both continue upwards after a crash (phones.md 1, 2) at one write 
                    │  └──── ANSWERED ──> IDLE ──> CHANGED, REFRESHED ────┤
                    ├─────── FAILED ──> WAITING ──> RETRY, REFRESHED ─────┤
                    ├── UNREACHABLE ──> STRANDED ──> CHANGED, REFRESHED ──┤
-                   └────────── HELD ──> QUEUED ──> TURN, REFRESHED ──────┤
+                   ├────────── HELD ──> QUEUED ──> TURN, REFRESHED ──────┤
+                   └────── TOO_SOON ──> RESTING ──> DUE, REFRESHED ──────┤
     restart ──> RESTORED ──> CHANGED, RETRY, REFRESHED ──────────────────┘
     ENDED in flight ──> CLOSING ──> ANSWERED, FAILED ──┐
     ENDED in any state without one ─────────────────────┴─> FINAL (terminated NOTIFY in flight) ──> GONE
     REJECTED (481 and the like) from anywhere with a NOTIFY in flight ──> GONE
+    SPARED just decided, KNOWN without one in flight ──> IDLE;    IDLE ──> DUE (by its min-rate) ──> IN_FLIGHT
 """
 
 from enum import IntEnum, StrEnum
 from math import ceil
 from typing import NamedTuple
 
-from sipresence.events.document import Document
+from sipresence.events.document import Document, Unsaid
 from sipresence.events.effects import Notify, Save
 from sipresence.events.history import History
 from sipresence.events.notify import render_head
 from sipresence.events.pacing import Target
 from sipresence.events.presentation import PLAIN, Presentation
 from sipresence.events.record import SubscriptionRecord
+from sipresence.events.terms import ANY, TAGGED
 from sipresence.sip.dialog import is_secure, targeting
 from sipresence.sip.flow import Flow, Hop
 from sipresence.sip.uri import join_host_port
@@ -56,6 +59,7 @@ class SubscriptionState(IntEnum):
     RESTORED = 7  # from the store; its phone has not been told anything since the start
     STRANDED = 8  # there was no way to the phone
     QUEUED = 9  # its target has been told as much as it takes: it waits for its turn
+    RESTING = 10  # its subscriber wants to be told no more often
 
 
 class Input(IntEnum):
@@ -73,6 +77,10 @@ class Input(IntEnum):
     FLUSHED = 9  # a reset: as a change, but a phone that refused the last NOTIFY is told at once, too
     HELD = 10  # pacing refused the NOTIFY just decided
     TURN = 11  # pacing lets it go now
+    TOO_SOON = 12  # its max-rate refused the NOTIFY just decided
+    DUE = 13  # its max-rate lets it go now, or its min-rate wants another
+    SPARED = 14  # the NOTIFY just decided would tell what its subscriber says it has
+    KNOWN = 15  # a SUBSCRIBE was accepted whose subscriber has the current state
 
 
 class Action(IntEnum):
@@ -135,6 +143,29 @@ TRANSITIONS: dict[tuple[SubscriptionState, Input], Step] = {
     (_S.QUEUED, _I.MOVED): Step(_S.IN_FLIGHT, _A.NOTIFY),
     (_S.QUEUED, _I.TURN): Step(_S.IN_FLIGHT, _A.NOTIFY),
     (_S.QUEUED, _I.ENDED): Step(_S.FINAL, _A.NOTIFY_FINAL),
+    (_S.IN_FLIGHT, _I.TOO_SOON): Step(_S.RESTING, _A.NOTHING),
+    (_S.RESTING, _I.CHANGED): Step(_S.RESTING, _A.NOTHING),
+    (_S.RESTING, _I.FLUSHED): Step(_S.RESTING, _A.NOTHING),
+    (_S.RESTING, _I.REFRESHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.RESTING, _I.MOVED): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.RESTING, _I.DUE): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.RESTING, _I.ENDED): Step(_S.FINAL, _A.NOTIFY_FINAL),
+    # Where a NOTIFY is to go by itself anyway, or there is no way to the phone, min-rate adds none.
+    (_S.IDLE, _I.DUE): Step(_S.IN_FLIGHT, _A.NOTIFY),
+    (_S.IN_FLIGHT, _I.DUE): Step(_S.DIRTY, _A.NOTHING),
+    (_S.DIRTY, _I.DUE): Step(_S.DIRTY, _A.NOTHING),
+    (_S.WAITING, _I.DUE): Step(_S.WAITING, _A.NOTHING),
+    (_S.QUEUED, _I.DUE): Step(_S.QUEUED, _A.NOTHING),
+    (_S.STRANDED, _I.DUE): Step(_S.STRANDED, _A.NOTHING),
+    (_S.IN_FLIGHT, _I.SPARED): Step(_S.IDLE, _A.NOTHING),
+    (_S.IDLE, _I.KNOWN): Step(_S.IDLE, _A.NOTHING),
+    (_S.IN_FLIGHT, _I.KNOWN): Step(_S.IN_FLIGHT, _A.NOTHING),
+    (_S.DIRTY, _I.KNOWN): Step(_S.DIRTY, _A.NOTHING),
+    (_S.WAITING, _I.KNOWN): Step(_S.IDLE, _A.NOTHING),
+    (_S.STRANDED, _I.KNOWN): Step(_S.IDLE, _A.NOTHING),
+    (_S.QUEUED, _I.KNOWN): Step(_S.IDLE, _A.NOTHING),
+    (_S.RESTING, _I.KNOWN): Step(_S.IDLE, _A.NOTHING),
+    (_S.RESTORED, _I.KNOWN): Step(_S.IDLE, _A.NOTHING),
     (_S.STRANDED, _I.CHANGED): Step(_S.IN_FLIGHT, _A.NOTIFY),
     (_S.STRANDED, _I.REFRESHED): Step(_S.IN_FLIGHT, _A.NOTIFY),
     (_S.STRANDED, _I.MOVED): Step(_S.IN_FLIGHT, _A.NOTIFY),
@@ -158,6 +189,7 @@ class Reason(StrEnum):
 
     TIMEOUT = "timeout"
     DEACTIVATED = "deactivated"  # "the subscriber SHOULD retry immediately": not here, or for somebody else
+    REJECTED = "rejected"  # "the subscriber SHOULD NOT retry"
 
 
 class SubscriptionView(NamedTuple):
@@ -169,6 +201,7 @@ class SubscriptionView(NamedTuple):
     reply: int  # final status of the last NOTIFY, 0 while none came, 408 when none ever will
     body: str | None  # the document last sent, None before the first
     profile: str  # its name, "" for the default one
+    replied_at: float  # when that reply came, 0 while none has since the start
 
 
 class Subscription:
@@ -176,7 +209,7 @@ class Subscription:
 
     __slots__ = (
         "cseq", "document", "ends", "failures", "flow", "form", "head", "history", "hop", "names", "paced", "profile",
-        "record", "remote_cseq", "reply", "request_uri", "state", "version",
+        "record", "remote_cseq", "reply", "request_uri", "state", "target", "terms", "version",
     )  # fmt: skip
 
     def __init__(
@@ -187,7 +220,7 @@ class Subscription:
         presentation: Presentation = PLAIN,
     ) -> None:
         self.record = record
-        self.form, self.profile, self.names = presentation
+        self.form, self.profile, self.names, self.terms = presentation
         self.state = SubscriptionState.IDLE
         self.cseq = 0
         self.version = -1
@@ -204,10 +237,23 @@ class Subscription:
     def restored(cls, record: SubscriptionRecord, presentation: Presentation = PLAIN) -> "Subscription":
         """Go on with a stored subscription: above every number that was sent, its connection gone."""
         subscription = cls(record, flow=stored_flow(record), presentation=presentation)
-        subscription.state = SubscriptionState.RESTORED
-        subscription.cseq = record.cseq_ceiling
-        subscription.version = record.version_ceiling
+        subscription.take_up()
         return subscription
+
+    def take_up(self) -> None:
+        """This is a stored one: go on above the numbers that are reserved."""
+        self.state = SubscriptionState.RESTORED
+        self.cseq, self.version = self.record.cseq_ceiling, self.record.version_ceiling
+
+    @property
+    def content_type(self) -> str:
+        """What its NOTIFYs carry."""
+        return self.form.content_type
+
+    @property
+    def required(self) -> str:
+        """The Require line of its answers and NOTIFYs, "" without."""
+        return ""
 
     def aim(self, flow: Flow) -> None:
         """Render what depends on the dialog's target, and on nothing that changes between two SUBSCRIBEs."""
@@ -215,21 +261,32 @@ class Subscription:
         target = targeting(contact=record.contact, routes=record.route_set, flow=flow, direct=bool(record.direct))
         self.flow = flow
         self.hop: Hop = target.hop
+        self.target = self._target()
         self.request_uri = target.request_uri
         self.head = render_head(
             record,
             contact=flow.contact(secure=is_secure(record.contact)),
             route=target.route,
-            content_type=self.form.content_type,
+            content_type=self.content_type,
+            required=self.required,
             names=self.names,
         )
 
     def present(self, presentation: Presentation) -> None:
         """From here on its subscriber is told so."""
-        form, self.profile, names = presentation
+        form, self.profile, names, self.terms = presentation
         if form is not self.form or names is not self.names:
             self.form, self.names = form, names
             self.aim(self.flow)
+
+    def impose(self, condition: str) -> None:
+        """From here on be silent as long as its subscriber has what it says it has."""
+        self.terms = (self.terms or TAGGED)._replace(condition=condition)
+
+    def lift(self) -> None:
+        """What its subscriber says it has is not what there is to tell; but who wants nothing is told nothing."""
+        if self.terms is not None and self.terms.condition != ANY:
+            self.terms = self.terms._replace(condition="")
 
     def replace(self, record: SubscriptionRecord, flow: Flow, *, now: float) -> bool:
         """Go on with a new row; return whether its NOTIFYs go elsewhere now."""
@@ -252,8 +309,7 @@ class Subscription:
         way = self.flow if self.hop.prefer_flow or not self.hop.host else self.hop
         return f"{way.transport} {join_host_port(way.host, way.port)}".strip()
 
-    @property
-    def target(self) -> Target:
+    def _target(self) -> Target:
         """Whom its NOTIFYs go to, as pacing counts them: the phone, not the proxy that many phones may be behind."""
         hop = self.hop
         if not self.record.direct:
@@ -288,18 +344,24 @@ class Subscription:
         """A NOTIFY that has not left, when what it was decided with was undone: the same numbers, the truth again."""
         if notify.subscription_state.startswith("terminated"):
             return notify
-        state, document = self._active(now), notify.document
-        return self._make(notify.cseq, notify.version, state, document, changed_at=notify.changed_at)
+        document = notify.document.document if isinstance(notify.document, Unsaid) else notify.document
+        return self._make(notify.cseq, notify.version, self._active(now), document, changed_at=notify.changed_at)
 
     def _active(self, now: float) -> str:
         return f"active;expires={max(ceil(self.record.expires_at - now), 0)}"
 
     def _make(self, cseq: int, version: int, state: str, document: Document, *, changed_at: float) -> Notify:
         record = self.record
-        return Notify(
+        notify = Notify(
             record.id, record.call_id, cseq, version, self.request_uri, self.head, state, document, record.entity,
             self.hop, self.names, changed_at,
         )  # fmt: skip
+        return notify if self.terms is None else self.terms.applied(notify)
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a NOTIFY waits for its answer."""
+        return self.state in (SubscriptionState.IN_FLIGHT, SubscriptionState.DIRTY)
 
     @property
     def reserved(self) -> bool:
@@ -355,7 +417,16 @@ class Subscription:
     def view(self) -> SubscriptionView:
         version = max(self.version, 0)
         body = self.document.stamp(version, self.record.entity).decode() if self.document else None
-        return SubscriptionView(self.record, self.cseq, version, self.reply, body, self.profile.name)
+        replied_at = self.history.answered_at
+        return SubscriptionView(self.record, self.cseq, version, self.reply, body, self.profile.name, replied_at)
+
+    @property
+    def due_cseq(self) -> int:
+        """The CSeq of the NOTIFY that tells what there is to tell now, 0 where all of it was told and answered."""
+        if self.state is SubscriptionState.IDLE:
+            return 0
+        told_by_this_one = self.state in (SubscriptionState.IN_FLIGHT, SubscriptionState.FINAL)
+        return self.cseq if told_by_this_one else self.cseq + 1
 
 
 def stored_flow(record: SubscriptionRecord) -> Flow:

@@ -46,6 +46,7 @@ class End(StrEnum):
     REFUSED = "refused"  # its phone has answered a NOTIFY with 481 or the like
     FAILED = "failed"  # too many NOTIFYs in a row were not answered with success
     DEACTIVATED = "deactivated"  # by us: its account is gone, or this node will not come back
+    TERMINATED = "terminated"  # by an admin
 
 
 class Ended(NamedTuple):

@@ -1,38 +1,57 @@
-"""The body of a Kazoo presence command: bytes -> `Command`, or the refusal that names the field and the rule.
+"""Presence commands of the Kazoo dialect: JSON -> commands, or the refusal that names the field and the rule.
 
-    {"data": {"action": "set", "state": "early"}}      {"data": {"action": "reset"}}      {"data": {"reset": true}}
-    {"data": {"action": "set", "mwi": {"new": 2, "saved": 5}, "dnd": true}}
+    {"action": "set", "state": "early"}        {"action": "reset"}        {"reset": true}
+    {"action": "set", "state": "early", "expires": 60, "mwi": {"new": 2, "saved": 5}, "dnd": true}
+    {"action": "notify"}        {"action": "notify", "call_id": …}        {"action": "terminate", "call_id": …}
 
-The content type is not looked at: curl's `-d` says form, Kazoo's own documents rely on that, and what comes is JSON.
-Unknown keys are accepted, since Kazoo's user interface adds its own. `expires`, after how many seconds a state that is
-set ends by itself, `mwi` and `dnd` are additions of ours.
+`set` of a state and `reset` are Kazoo's, all else is an addition of ours: `expires`, after how many seconds a state
+that is set ends by itself; `reason` of terminate, "deactivated" for a phone that may come back, "rejected" for good.
+Unknown keys are accepted, since Kazoo's user interface adds its own. Several extensions are commanded at once so:
+
+    {"action": "set", "state": "early", "extensions": ["101", "102"]}
+    {"commands": [{"action": "set", "state": "early", "extensions": ["101"]}, {"action": "reset", "extensions": [...]}]}
 """
 
-import json
-import math
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 
-from aiohttp import web
-from pydantic import BaseModel, Field, StrictBool, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, Field, StrictBool, StrictStr, ValidationError
 
-from sipresence.events.state import Messages
-from sipresence.http.envelope import Json, Refusal, invalid
+from sipresence.commands import Command, NotifyAgain, Reset, SetState, Terminate
+from sipresence.events.state import DialogState, Messages
+from sipresence.events.subscription import Reason
+from sipresence.http.envelope import Refusal, invalid
+from sipresence.names import ResourceId
+from sipresence.objects import JsonObject
+from sipresence.schemas import Finding, explain
 
-MAX_BODY_BYTES = 64 * 1024
+Findings: TypeAlias = dict[str, Finding]
 
-Action = Literal["set", "reset"]
+MAX_EXTENSIONS = 1000  # that one request may name
+
+Action = Literal["set", "reset", "notify", "terminate"]
+BulkAction = Literal["set", "reset"]
 State = Literal["early", "confirmed", "terminated"]
-_CHOICES: dict[str, Json] = {"action": get_args(Action), "state": get_args(State)}
+Why = Literal["deactivated", "rejected"]
+_CHOICES = {"action": get_args(Action), "state": get_args(State), "reason": get_args(Why)}
+_BULK_CHOICES = {"action": get_args(BulkAction)}
 
-
-class Command(BaseModel):
-    """What every command has; by itself, a reset."""
-
-    action: Action
-
-
+Resources: TypeAlias = Sequence[ResourceId]
 Number = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+Name = Annotated[str, Field(min_length=1, max_length=1024)]
+Extensions = Annotated[list[StrictStr], Field(min_length=1, max_length=MAX_EXTENSIONS)]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ResetCommand(BaseModel):
+    """Forget all that is known."""
+
+    action: Literal["reset"]
+
+    def on(self, resources: Resources) -> Command:
+        """What is asked of these resources."""
+        return Reset(resources)
 
 
 class Mwi(BaseModel):
@@ -44,17 +63,18 @@ class Mwi(BaseModel):
     urgent_saved: Number = 0
 
 
-class SetCommand(Command):
+class SetCommand(BaseModel):
     """Set how many messages wait, or whether calls are wanted."""
 
+    action: Literal["set"]
     mwi: Mwi | None = None
     dnd: StrictBool | None = None
 
-    @property
-    def messages(self) -> Messages | None:
-        """What `mwi` says."""
+    def on(self, resources: Resources) -> SetState:
+        """What is asked of these resources."""
         mwi = self.mwi
-        return None if mwi is None else Messages(mwi.new, mwi.saved, mwi.urgent, mwi.urgent_saved)
+        messages = None if mwi is None else Messages(mwi.new, mwi.saved, mwi.urgent, mwi.urgent_saved)
+        return SetState(resources, messages=messages, do_not_disturb=self.dnd)
 
 
 class SetLampCommand(SetCommand):
@@ -63,107 +83,114 @@ class SetLampCommand(SetCommand):
     state: State
     expires: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
 
+    def on(self, resources: Resources) -> SetState:
+        """What is asked of these resources."""
+        return replace(super().on(resources), state=DialogState(self.state), expires=self.expires)
 
-def parse_command(data: dict[str, Json]) -> Command:
+
+class NotifyCommand(BaseModel):
+    """Send the full state again, to one subscription or to all."""
+
+    action: Literal["notify"]
+    call_id: Name | None = None
+
+    def on(self, resources: Resources) -> Command:
+        """What is asked of these resources."""
+        return NotifyAgain(resources, self.call_id)
+
+
+class TerminateCommand(BaseModel):
+    """End one subscription."""
+
+    action: Literal["terminate"]
+    call_id: Name
+    reason: Why = "deactivated"
+
+    def on(self, resources: Resources) -> Command:
+        """What is asked of these resources."""
+        return Terminate(resources, self.call_id, Reason(self.reason))
+
+
+AnyCommand: TypeAlias = ResetCommand | SetCommand | NotifyCommand | TerminateCommand
+
+
+class BulkCommand(BaseModel):
+    """What a command on several extensions has besides."""
+
+    action: BulkAction
+    extensions: Extensions
+
+
+def parse_command(data: JsonObject) -> AnyCommand:
     """Read the command in `data`. Raises Refusal 400."""
+    data, findings = _with_action(data), Findings()
+    command = _read_as(_model(data), data, findings, _CHOICES)
+    if command is None:
+        raise Refusal(400, "validation error", findings)
+    return command
+
+
+def parse_bulk(data: JsonObject) -> list[tuple[list[str], AnyCommand]]:
+    """Read one command on several extensions, or several commands. Raises Refusal 400, and 404 for neither."""
+    if data.keys().isdisjoint(("extensions", "commands")):
+        raise Refusal(404, "faulty request", {})
+    told, findings = _told_in_bulk(data), Findings()
+    read: list[tuple[list[str], AnyCommand]] = []
+    for path, one in told:
+        one = _with_action(one)
+        bulk = _read_as(BulkCommand, one, findings, _BULK_CHOICES, path=path)
+        command = _read_as(_model(one), one, findings, _CHOICES, path=path)
+        if bulk is not None and command is not None:
+            read.append((bulk.extensions, command))
+    if findings:
+        raise Refusal(400, "validation error", findings)
+    if sum(len(extensions) for extensions, _ in read) > MAX_EXTENSIONS:
+        message = f"Array must not be more than {MAX_EXTENSIONS} items"
+        raise invalid("extensions", "maxItems", {"message": message, "target": MAX_EXTENSIONS})
+    return read
+
+
+def _told_in_bulk(data: JsonObject) -> list[tuple[str, JsonObject]]:
+    """The commands, each with the path that its findings are under."""
+    if "commands" not in data:
+        return [("", data)]
+    commands = data["commands"]
+    if not isinstance(commands, list) or not commands:
+        raise invalid("commands", "type", {"message": "Value did not match type(s): array", "target": "array"})
+    for number, command in enumerate(commands):
+        if not isinstance(command, dict):
+            explanation = {"message": "Value did not match type(s): object", "target": "object"}
+            raise invalid(f"commands.{number}", "type", explanation)
+    return [(f"commands.{number}.", command) for number, command in enumerate(commands)]
+
+
+def _with_action(data: JsonObject) -> JsonObject:
     if "action" not in data and data.get("reset") is True:
-        data = {**data, "action": "reset"}  # "deprecated alias of action=reset", still sent by old scripts
-    try:
-        return _model(data).model_validate(data)
-    except ValidationError as error:
-        fields = {".".join(map(str, found["loc"])): _explain(found) for found in error.errors()}
-        raise Refusal(400, "validation error", fields) from None
-
-
-def _model(data: dict[str, Json]) -> type[Command]:
-    if data.get("action") != "set":
-        return Command
-    if "state" not in data and not data.keys().isdisjoint(("mwi", "dnd")):
-        return SetCommand
-    return SetLampCommand
-
-
-def _explain(found: ErrorDetails) -> Json:
-    """Say in Kazoo's words which rule a field breaks."""
-    limits = found.get("ctx", {})
-    match found["type"]:
-        case "missing":
-            return {"required": {"message": "Field is required but missing", "target": "required"}}
-        case "literal_error":
-            message = "Value not found in enumerated list of values"
-            rule, target = "enum", _CHOICES[str(found["loc"][0])]
-        case "greater_than_equal":
-            rule, message, target = "minimum", f"Value must be at least {limits['ge']}", limits["ge"]
-        case "less_than_equal":
-            rule, message, target = "maximum", f"Value must be at most {limits['le']}", limits["le"]
-        case kind:
-            target = {"bool": "boolean", "model": "object"}.get(kind.partition("_")[0], "integer")
-            rule, message = "type", f"Value did not match type(s): {target}"
-    return {rule: {"message": message, "target": target, **_shown(found["input"])}}
-
-
-def _shown(value: Json) -> dict[str, Json]:
-    """The offending value, unless it is a container, which may be nested deeper than an answer can be written."""
-    return {} if isinstance(value, dict | list) else {"value": value}
-
-
-async def read_data(request: web.Request) -> dict[str, Json]:
-    """Read the body and return the object under `data`. Raises Refusal 400.
-
-    An empty body is no error of the envelope: it is judged as empty `data`.
-    """
-    body = await _read(request)
-    if not body.strip():
-        return {}
-    envelope = _parse(body)
-    if not isinstance(envelope, dict) or "data" not in envelope:
-        raise invalid("data", "required", {"message": "Field is required but missing", "target": "required"})
-    data = envelope["data"]
-    if not isinstance(data, dict):
-        explanation = {"message": "Value did not match type(s): object", "target": "object", **_shown(data)}
-        raise invalid("data", "type", explanation)
+        return {**data, "action": "reset"}  # "deprecated alias of action=reset", still sent by old scripts
     return data
 
 
-async def _read(request: web.Request) -> bytes:
+def _model(data: JsonObject) -> type[AnyCommand]:
+    match data.get("action"):
+        case "notify":
+            return NotifyCommand
+        case "terminate":
+            return TerminateCommand
+        case "set" if "state" in data or data.keys().isdisjoint(("mwi", "dnd")):
+            return SetLampCommand
+        case "set":
+            return SetCommand
+        case _:
+            return ResetCommand
+
+
+def _read_as(
+    model: type[Model], data: JsonObject, findings: Findings, choices: Mapping[str, Sequence[str]], *, path: str = ""
+) -> Model | None:
+    """Read `data` as this, or add what is wrong with it to `findings`."""
     try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        message = f"Body must not be more than {MAX_BODY_BYTES} bytes"
-        raise invalid("body", "maxLength", {"message": message, "target": MAX_BODY_BYTES}) from None
-    except (web.RequestPayloadError, ConnectionError):
-        raise _not_json("the body ends early or its encoding is broken") from None
-
-
-def _parse(body: bytes) -> Json:
-    """Parse strictly: JSON that could not be written again (NaN, 1e999, lone surrogates) is none."""
-    try:
-        text = body.decode()
-        parsed: Json = json.loads(text, object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite)
-        if "\\u" in text:  # the only way in for a lone surrogate
-            json.dumps(parsed, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        raise _not_json(str(error)) from None
-    except (ValueError, RecursionError):
-        raise _not_json("the body is not JSON in UTF-8, or is nested too deeply") from None
-    return parsed
-
-
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """Build an object, whose names have to be unique: which of two actions was meant is not ours to guess."""
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError
-    return members
-
-
-def _finite(number: str) -> float:
-    """Read a number that is one: NaN and infinities come by this way as well, by their names."""
-    value = float(number)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
-
-
-def _not_json(message: str) -> Refusal:
-    return invalid("json", "invalid", {"message": message, "target": "body"})
+        return model.model_validate(data)
+    except ValidationError as error:
+        for found in error.errors():
+            findings.setdefault(path + ".".join(map(str, found["loc"])), explain(found, choices))
+        return None

@@ -4,27 +4,30 @@
 field to the rule it breaks, and the rule to its message, target and value. What is undefined is left out, never null.
 """
 
+import asyncio
 import base64
 import hashlib
 import itertools
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from sipresence.errors import SipresenceError
+from sipresence.http.pieces import Pieces
 from sipresence.names import AccountId
+from sipresence.objects import Json
 
 if TYPE_CHECKING:
     from sipresence.service import PresenceService
-
-Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
+    from sipresence.session_service import Session
 
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 _PROCESS, _numbers = secrets.token_hex(8), itertools.count(1)  # what our own request ids are made of
@@ -32,13 +35,25 @@ _PROCESS, _numbers = secrets.token_hex(8), itertools.count(1)  # what our own re
 
 @dataclass(slots=True, frozen=True)
 class Caller:
-    """Who asks: the account of the token, and the token itself, which no repr and thus no log shows."""
+    """Who asks: what the token opens, and the token itself, which no repr and thus no log shows."""
 
-    account: AccountId
+    session: "Session"
     token: str = field(repr=False)
+
+    @property
+    def account(self) -> AccountId:
+        """The account of the token."""
+        return self.session.account
 
 
 CALLER = web.RequestKey("caller", Caller)
+TOKENS = web.RequestKey("tokens", dict[str, int])
+"""What of the caller's bucket was consumed, and what remains."""
+
+
+_NOTHING: Mapping[str, Json] = {}
+_SLICE = 64  # pieces of an answer that are made in one go
+_REQUEST_NAME = web.RequestKey("request_id", str)
 
 
 class Refusal(SipresenceError):
@@ -66,22 +81,53 @@ class Envelopes:
         digest = hashlib.md5(service.node.encode(), usedforsecurity=False).digest()
         self._node = base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
-    def success(self, request: web.Request, data: Json) -> web.Response:
-        """Answer with `data`."""
-        return self._wrap(request, _Data(data), status=200)
+    def success(
+        self, request: web.Request, data: Json, *, status: int = 200, more: Mapping[str, Json] = _NOTHING
+    ) -> web.Response:
+        """Answer with `data`, and `more` beside it."""
+        return self._wrap(request, _Data(json.dumps(data)), status=status, more=more)
 
-    def accepted(self, request: web.Request) -> web.Response:
-        """Answer that a command is carried out."""
-        return self._wrap(request, _COMMAND_SENT, status=202)
+    def accepted(self, request: web.Request, *, status: int, receipt: Json = None) -> web.Response:
+        """Answer that a command is carried out, and how the phones took it."""
+        data = _COMMAND_SENT if receipt is None else _Data(json.dumps(receipt))
+        return self._wrap(request, data, status=status)
 
-    def _wrap(self, request: web.Request, data: "_Data", *, status: int) -> web.Response:
-        request_id = _request_id(request)
-        rest = json.dumps({"status": "success", "revision": data.revision, **self._common(request, request_id)})
-        return _answer(status, f'{{"data": {data.encoded}, {rest[1:]}', request_id)
+    async def stream(
+        self, request: web.Request, data: Pieces, *, more: Mapping[str, Json] = _NOTHING
+    ) -> web.StreamResponse:
+        """Answer with `data` that is made while it is sent, a slice per turn of the loop; at once where it is short."""
+        slices = _slices(data)
+        first, second = next(slices), next(slices, None)
+        if second is None:
+            return self._wrap(request, _Data(first), status=200, more=more)
+        response = web.StreamResponse(headers={"X-Request-ID": request_id_of(request)})
+        response.content_type = "application/json"
+        digest = hashlib.md5(usedforsecurity=False)
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        await response.write(b'{"data": ')
+        for text in chain((first, second), slices):
+            digest.update(text.encode())
+            await response.write(text.encode())
+            await asyncio.sleep(0)
+        await response.write_eof(f", {self._rest(request, digest.hexdigest(), more)}".encode())
+        return response
+
+    def _wrap(
+        self, request: web.Request, data: "_Data", *, status: int, more: Mapping[str, Json] = _NOTHING
+    ) -> web.Response:
+        rest = self._rest(request, data.revision, more)
+        return _answer(status, f'{{"data": {data.encoded}, {rest}', request_id_of(request))
+
+    def _rest(self, request: web.Request, revision: str, more: Mapping[str, Json]) -> str:
+        """What follows the data, up to the end."""
+        common = self._common(request, request_id_of(request))
+        return json.dumps({"status": "success", "revision": revision, **common, **more})[1:]
 
     def refusal(self, request: web.Request, refusal: Refusal) -> web.Response:
         """Answer that the request is refused, and why."""
-        request_id = _request_id(request)
+        request_id = request_id_of(request)
         envelope = {
             "data": refusal.data,
             "error": str(refusal.status),
@@ -93,8 +139,11 @@ class Envelopes:
         response.headers.update(refusal.headers or {})
         return response
 
-    def _common(self, request: web.Request, request_id: str) -> dict[str, str]:
-        common = {"request_id": request_id, "node": self._node, "timestamp": _timestamp(int(self._service.now()))}
+    def _common(self, request: web.Request, request_id: str) -> dict[str, Json]:
+        timestamp = _timestamp(int(self._service.now()))
+        common: dict[str, Json] = {"request_id": request_id, "node": self._node, "timestamp": timestamp}
+        if (tokens := request.get(TOKENS)) is not None:
+            common["tokens"] = tokens
         caller = request.get(CALLER)
         if caller is None:
             return common  # a stranger learns no version
@@ -104,12 +153,12 @@ class Envelopes:
 class _Data:
     """Encoded once, for the envelope and for its revision: of a large account it is megabytes."""
 
-    def __init__(self, data: Json) -> None:
-        self.encoded = json.dumps(data)
-        self.revision = hashlib.md5(self.encoded.encode(), usedforsecurity=False).hexdigest()
+    def __init__(self, encoded: str) -> None:
+        self.encoded = encoded
+        self.revision = hashlib.md5(encoded.encode(), usedforsecurity=False).hexdigest()
 
 
-_COMMAND_SENT = _Data("command sent")
+_COMMAND_SENT = _Data(json.dumps("command sent"))
 
 
 @lru_cache(maxsize=1)
@@ -117,12 +166,21 @@ def _timestamp(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _request_id(request: web.Request) -> str:
+def request_id_of(request: web.Request) -> str:
     """The caller's own name for the request where it is fit to be repeated in a header, else one of ours."""
-    given = request.headers.get("X-Request-ID")
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
-    return f"{_PROCESS}{next(_numbers):016x}"
+    known = request.get(_REQUEST_NAME)
+    if known is None:
+        given = request.headers.get("X-Request-ID")
+        fit = given is not None and _REQUEST_ID.fullmatch(given)
+        known = request[_REQUEST_NAME] = given if given is not None and fit else f"{_PROCESS}{next(_numbers):016x}"
+    return known
+
+
+def _slices(pieces: Pieces) -> Iterator[str]:
+    """Join so many pieces at a time: at least one slice, which may be empty."""
+    yield "".join(islice(pieces, _SLICE))
+    while taken := tuple(islice(pieces, _SLICE)):
+        yield "".join(taken)
 
 
 def _answer(status: int, text: str, request_id: str) -> web.Response:

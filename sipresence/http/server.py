@@ -1,8 +1,8 @@
 """The HTTP server: one aiohttp application that mounts the dialects and turns what they raise into answers.
 
 A dialect raises what is wrong (a `Refusal`, or an error of the house) and this module answers it, in one place. What
-nobody foresaw is answered 500 with no word about it, and logged. No log line holds a token: tokens travel in headers
-and query strings, so only method and path are logged.
+nobody foresaw is answered 500 with no word about it, and logged. No log line holds a token: tokens travel in headers,
+query strings and one kind of path, so only the method and all other paths are logged.
 """
 
 import asyncio
@@ -14,44 +14,82 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from sipresence.errors import InvalidExtension, ListenError, NotFound, StoreError
-from sipresence.http import health, kazoo, metrics
-from sipresence.http.command import MAX_BODY_BYTES
+from sipresence.errors import (
+    ConfiguredObject,
+    InvalidExtension,
+    InvalidObject,
+    ListenError,
+    NotFound,
+    StoreError,
+    TooManyLogins,
+    TooManyWaiting,
+)
+from sipresence.http import cors, directory, health, kazoo, metrics, sessions
+from sipresence.http.authorization import Gate, Handler, RequestLimits
+from sipresence.http.blackhole import Blackhole, make_listing
+from sipresence.http.body import MAX_BODY_BYTES
+from sipresence.http.dialect import DEFAULT, Dialect
 from sipresence.http.envelope import Envelopes, Refusal
 
 if TYPE_CHECKING:
+    from sipresence.directory_service import DirectoryService
     from sipresence.insight import Insight
     from sipresence.service import PresenceService
+    from sipresence.session_service import SessionService
 
 _BANNER = "sipresence, a SIP presence server. Its API lives under /v2.\n"
 _SERVER = "sipresence"
 _RETRY_AFTER_S = 5
 _SHUTDOWN_TIMEOUT_S = 5.0
 
-_CORS = {
-    "Access-Control-Allow-Origin": "*",
-    # Kazoo's list, and `authorization`, without which no browser could use the Bearer form.
-    "Access-Control-Allow-Headers": (
-        "authorization, content-type, depth, user-agent, x-http-method-override, x-file-size, x-requested-with, "
-        "if-modified-since, x-file-name, cache-control, x-auth-token, x-kazoo-cluster-id, if-match"
-    ),
-    "Access-Control-Expose-Headers": "content-type, x-auth-token, x-request-id, x-kazoo-cluster-id, location, etag",
-    "Access-Control-Max-Age": "86400",
-}
-
 _log = structlog.get_logger()
 
 
-def make_application(service: "PresenceService", insight: "Insight", *, version: str) -> web.Application:
+@dataclass(slots=True, frozen=True)
+class Services:
+    """What the dialects ask."""
+
+    presence: "PresenceService"
+    directory: "DirectoryService"
+    sessions: "SessionService"
+    insight: "Insight"
+
+
+def make_application(
+    services: Services, blackhole: Blackhole, *, version: str, limits: RequestLimits, dialect: Dialect = DEFAULT
+) -> web.Application:
     """Make the application. `version` is the product's, shown to callers with a token, and to whoever may scrape."""
-    surface = _Surface(Envelopes(service, version=version))
+    insight, surface = services.insight, _Surface(Envelopes(services.presence, version=version))
     application = web.Application(middlewares=[surface.answer], client_max_size=MAX_BODY_BYTES)
     application.on_response_prepare.append(_finish)
     application.router.add_get("/", _banner)
     application.router.add_route("*", "/v1{rest:(/.*)?}", _gone)
     application.router.add_get("/metrics", metrics.make_page(insight, version=version))
     health.add_routes(application.router, insight)
-    application.add_subapp("/v2", kazoo.make_dialect(service, insight, surface.envelopes))
+    application.router.add_get("/v2/websocket{slash:/?}", blackhole.connect)
+    application.router.add_get("/v2/websockets{slash:/?}", make_listing(surface.envelopes))
+    application.on_shutdown.append(blackhole.close)
+    application.add_subapp("/v2", _make_api(services, surface.envelopes, limits, dialect))
+    return application
+
+
+def _make_api(services: Services, envelopes: Envelopes, limits: RequestLimits, dialect: Dialect) -> web.Application:
+    """All that has to pass the gate: every dialect adds its routes to the same application."""
+    users = services.directory.directory
+    gate = Gate(users, services.sessions, limits, now=services.presence.now)
+    api = web.Application(middlewares=[gate.admit])
+    sessions.add_routes(api.router, gate, directory=users, sessions=services.sessions, envelopes=envelopes)
+    directory.add_routes(api.router, services.directory, envelopes)
+    kazoo.add_routes(api.router, services.presence, services.insight, envelopes, dialect)
+    return api
+
+
+def make_websocket_application(service: "PresenceService", blackhole: Blackhole, *, version: str) -> web.Application:
+    """Make what is served where there are websockets alone, as on Kazoo's port 5555."""
+    application = web.Application(middlewares=[_Surface(Envelopes(service, version=version)).answer])
+    application.on_response_prepare.append(_finish)
+    application.router.add_get("/", blackhole.connect)
+    application.on_shutdown.append(blackhole.close)
     return application
 
 
@@ -62,14 +100,18 @@ class _Surface:
         self.envelopes = envelopes
 
     @web.middleware
-    async def answer(self, request: web.Request, handler: kazoo.Handler) -> web.StreamResponse:
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method == "OPTIONS":
-            return web.Response(headers={**_CORS, **_allowed(request)})
+            return cors.preflight(request)
         try:
             return await handler(request)
         except Exception as error:
+            if request.writer.output_size:  # half an answer has left: nothing can be said any more
+                if not isinstance(error, ConnectionError):
+                    _log.error("answer broken off", method=request.method, path=_path(request), exc_info=error)
+                raise
             refusal = _refusal(request, error)
-        _log.info("refused", method=request.method, path=request.rel_url.raw_path, status=refusal.status)
+        _log.info("refused", method=request.method, path=_path(request), status=refusal.status)
         return self.envelopes.refusal(request, refusal)
 
 
@@ -80,38 +122,42 @@ def _refusal(request: web.Request, error: Exception) -> Refusal:
             return error
         case NotFound() | InvalidExtension():
             return Refusal(404, "bad_identifier", {"message": "bad identifier", "cause": str(error)})
+        case InvalidObject():
+            return Refusal(400, "validation error", error.findings)
+        case ConfiguredObject():
+            message = "the object is of the configuration file: change it there"
+            return Refusal(409, "conflict", {"message": message, "cause": str(error)})
+        case TooManyLogins():
+            retry_after = {"Retry-After": str(error.retry_after)}
+            return Refusal(429, "too_many_requests", {"message": "too many requests"}, retry_after)
+        case TooManyWaiting():
+            retry_after = {"Retry-After": str(_RETRY_AFTER_S)}
+            return Refusal(503, "too_many_waiting", {"message": "too many wait for phones"}, retry_after)
         case web.HTTPNotFound():
             return Refusal(404, "not_found", {"message": "not found"})
         case web.HTTPMethodNotAllowed():
             # RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
-            return Refusal(405, "invalid_method", {"message": "method not allowed"}, _allowed(request))
+            return Refusal(405, "invalid_method", {"message": "method not allowed"}, {"Allow": cors.allowed(request)})
         case StoreError():
-            _log.error("store failed", method=request.method, path=request.rel_url.raw_path, error=str(error))
+            _log.error("store failed", method=request.method, path=_path(request), error=str(error))
             retry_after = {"Retry-After": str(_RETRY_AFTER_S)}
             return Refusal(500, "datastore_fault", {"message": "datastore fault"}, retry_after)
         case _:
-            _log.error("request failed", method=request.method, path=request.rel_url.raw_path, exc_info=error)
+            _log.error("request failed", method=request.method, path=_path(request), exc_info=error)
             return Refusal(500, "unspecified_fault", {"message": "unspecified fault"})
 
 
-def _allowed(request: web.Request) -> dict[str, str]:
-    """The methods that the path of the request knows, as Allow and for a browser's preflight."""
-    error = request.match_info.http_exception
-    resource = request.match_info.route.resource
-    methods = {"OPTIONS"}
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        methods |= error.allowed_methods
-    elif resource is not None:
-        methods |= {route.method for route in resource}
-    listed = ", ".join(sorted(methods))
-    return {"Allow": listed, "Access-Control-Allow-Methods": listed}
+def _path(request: web.Request) -> str:
+    """The path to be logged: without the token, where it has one."""
+    path = request.rel_url.raw_path
+    before, mark, _ = path.partition("/user_auth/")
+    return f"{before}{mark}…" if mark else path
 
 
 async def _finish(request: web.Request, response: web.StreamResponse) -> None:
-    """Add what every answer carries; errors carry the CORS headers always, so that a browser shows them."""
+    """Add what every answer carries."""
     response.headers["Server"] = _SERVER
-    if response.status >= 400 or "Origin" in request.headers:
-        response.headers.update(_CORS)
+    cors.add_headers(request, response)
 
 
 async def _banner(request: web.Request) -> web.Response:

@@ -11,9 +11,9 @@ the phone has not acknowledged anything since the start.
 
 from sipresence.events.history import Moved, Notified, Subscribed
 from sipresence.events.timeline import Belief, Changed, Ended, Event, Timeline
-from sipresence.http.envelope import Json
 from sipresence.http.subscriber import subscriber
 from sipresence.names import extension_of
+from sipresence.objects import Json
 
 
 def describe(timeline: Timeline, *, bodies: bool) -> dict[str, Json]:

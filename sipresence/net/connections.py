@@ -45,6 +45,7 @@ class Connections:
         self.receive = receive
         self._turn_end = turn_end
         self._turn_ends = False  # in this turn of the loop
+        self._unflushed: list[StreamConnection] = []
         self._clock = clock
         self.now = clock.now
         self._limits = limits
@@ -120,6 +121,17 @@ class Connections:
         self._turn_ends = False
         self._turn_end()
 
+    def unsent(self, connection: StreamConnection) -> None:
+        """It has something to send. That leaves after the next turn of the loop, which is the NOTIFYs'."""
+        if not self._unflushed:
+            self._clock.call_soon(lambda: self._clock.call_soon(self._flush))
+        self._unflushed.append(connection)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for connection in unflushed:
+            connection.flush()
+
     def made(self, connection: StreamConnection) -> bool:
         """Whether it may stay. Those that we open ourselves are counted, but not refused."""
         source = self._payer(connection.flow.host)
@@ -186,6 +198,7 @@ class Connections:
             connection.pause()
 
     def abort(self) -> None:
+        self._flush()
         for connection in tuple(self._all.values()):
             connection.abort()
 

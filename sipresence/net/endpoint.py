@@ -23,8 +23,9 @@ from sipresence.ports import Clock
 from sipresence.refusals import MALFORMED, SOURCE_RATE
 from sipresence.sip import stun
 from sipresence.sip.admission import Admission
+from sipresence.sip.answer import response
 from sipresence.sip.flow import Flow, Hop
-from sipresence.sip.message import Request, Response, parse, response
+from sipresence.sip.message import Request, Response, parse
 from sipresence.sip.transaction import Answered, Deliver, Effect, TransactionLayer, Transmit
 from sipresence.sip.uri import split_host_port
 
@@ -34,7 +35,7 @@ MAX_DATAGRAM_BYTES = 1300
 TICK = 0.02  # s that a retransmission may come late
 LARGE_BYTES = 2048  # so much of a stranger's message costs a token: 16 KiB of header can take 2 ms to read
 REPEATED = 0.25  # tokens for what a phone may only repeat because we are slow: it must not be shut out for that
-STATEFUL = frozenset(("SUBSCRIBE", "PUBLISH"))
+STATEFUL = frozenset(("SUBSCRIBE", "PUBLISH", "REGISTER"))
 COUNTED = frozenset(
     (
         "INVITE", "BYE", "CANCEL", "OPTIONS", "REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "INFO", "PRACK",
@@ -92,7 +93,7 @@ class SipEndpoint:
         )
         self._seeking: dict[SubscriptionId, int] = {}  # CSeq of the NOTIFY whose way is being sought
         self._named: dict[int, Target] = {}  # where the NOTIFY in flight went, if that is one server of several
-        self._armed_at: float | None = None
+        self._armed_for: float | None = None
         self._disarm: Callable[[], None] = lambda: None
         self._answers: Counter[tuple[str, int]] = Counter()  # by method and status
         self._notifies_sent = 0
@@ -132,11 +133,11 @@ class SipEndpoint:
         if not admitted and not flow.reliable:
             # Silently: an answer would be sent to whoever the source address was forged after.
             self._core.on_refusal(SOURCE_RATE, flow)
-        elif not flow.reliable and stun.is_stun(data):
-            self._answer_stun(data, flow, now)
         elif data.startswith(b"SIP/2.0 200 ") and (effects := self._layer.receive_success(data)) is not None:
             self._admission.known_good(flow.host, flow.port, now)
             self._execute(effects)
+        elif not flow.reliable and stun.is_stun(data):
+            self._answer_stun(data, flow, now)
         else:
             self._receive_sip(data, flow, now, admitted=admitted)
         return admitted
@@ -313,15 +314,15 @@ class SipEndpoint:
 
     def _arm(self) -> None:
         deadline = self._layer.next_deadline()
-        if deadline is None or (self._armed_at is not None and self._armed_at <= deadline):
+        if deadline is None or (self._armed_for is not None and self._armed_for <= deadline):
             return
         self._disarm()
+        self._armed_for = deadline  # not the tick later: each NOTIFY would put it off once more
         # One call for all that is due within a tick: after a fan-out every NOTIFY has a timer of its own.
-        self._armed_at = max(deadline, self._clock.now() + TICK)
-        self._disarm = self._clock.call_at(self._armed_at, self._expire)
+        self._disarm = self._clock.call_at(max(deadline, self._clock.now() + TICK), self._expire)
 
     def _expire(self) -> None:
-        self._armed_at = None
+        self._armed_for = None
         self._execute(self._layer.expire(now=self._clock.now()))
         self._arm()
         self._core.on_turn_end()

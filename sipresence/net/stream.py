@@ -53,6 +53,7 @@ class Owner(Protocol):
     def ready(self, connection: "StreamConnection") -> None: ...
     def receive(self, message: bytes, flow: Flow) -> bool: ...
     def turn_end(self) -> None: ...
+    def unsent(self, connection: "StreamConnection") -> None: ...
     def closing(self, connection: "StreamConnection", reason: str) -> None: ...
     def lost(self, connection: "StreamConnection") -> None: ...
 
@@ -79,6 +80,7 @@ class StreamConnection(asyncio.Protocol):
         self._tls = tls
         self._transport: asyncio.Transport | None = None  # None until it is made, and where it was refused
         self._closing = False
+        self._unsent: list[bytes] = []  # messages that leave together
         self._held: Iterator[bytes] | None = None  # it asks too much: these wait until it is looked at again
         self._half = False  # a message has begun
         self._since = 0.0  # when what it waits for began: the handshake, a message, or its closing
@@ -141,8 +143,16 @@ class StreamConnection(asyncio.Protocol):
     # What the owner calls
 
     def send(self, message: bytes) -> None:
+        """Let a message leave soon, together with what follows at once: an answer and its NOTIFY are one write."""
         if self.is_ready and not self._closing:
-            self._write(self._framer.frame(message))
+            if not self._unsent:
+                self._owner.unsent(self)
+            self._unsent.append(self._framer.frame(message))
+
+    def flush(self) -> None:
+        """Let leave what waits."""
+        if self._unsent:
+            self._write(b"")
 
     def check(self, now: float, limits: ConnectionLimits, *, carries: Callable[[Flow], bool]) -> None:
         """Close it where it is overdue; `carries` says whether a flow carries a living subscription."""
@@ -167,6 +177,7 @@ class StreamConnection(asyncio.Protocol):
 
     def close(self, reason: str = "") -> None:
         """Close it once what was written has left; `reason` is none where the other side has closed it."""
+        self.flush()
         if self._closing or self._transport is None:
             return
         self._closing = True
@@ -240,6 +251,9 @@ class StreamConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._closing:
             return
+        if self._unsent:
+            data = b"".join((*self._unsent, data))
+            self._unsent.clear()
         if self._tls is not None:
             if data:
                 self._tls.send(data)

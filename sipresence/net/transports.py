@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import SystemRandom
-from typing import NamedTuple
 
 import structlog
 
@@ -39,12 +38,18 @@ SLICE = 256  # of those who wait for one, told in one turn of the loop
 MAX_LOOK = 2.5  # s from one look at all connections to the next
 
 
-class Way(NamedTuple):
+@dataclass(slots=True, init=False)  # hot: one per NOTIFY, hence not frozen, and an __init__ that can be compiled
+class Way:
     """`target` is set where it is one of those of a name."""
 
     flow: Flow
     address: tuple[str, int]
-    target: Target | None = None
+    target: Target | None
+
+    def __init__(self, flow: Flow, address: tuple[str, int], target: Target | None = None) -> None:
+        self.flow = flow
+        self.address = address
+        self.target = target
 
 
 Found = Callable[[Way | None], None]

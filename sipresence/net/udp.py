@@ -104,7 +104,7 @@ class UdpListener:
                 break
             except OSError:
                 continue
-            if address in muted:
+            if muted and address in muted:
                 ignored += 1
                 continue
             flow = flows.get(address) or self._new_flow(address)

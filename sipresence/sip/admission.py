@@ -92,6 +92,11 @@ class Buckets(Generic[Key]):
         full_at = self._full_at.get(key)
         return full_at is not None and full_at - now > self._depth - self._cost / 2
 
+    def left(self, key: Key, now: float) -> float:
+        """How many tokens are left."""
+        until_full = (self._full_at.get(key) or now) - now
+        return max(0.0, (self._depth - max(0.0, until_full)) / self._cost)
+
     def charge(self, key: Key, now: float, tokens: float = 1) -> None:
         """Take tokens; the debt is one at most, so that the bucket is full again after (burst + 1) / rate."""
         full_at = max(self._full_at.get(key) or now, now) + tokens * self._cost

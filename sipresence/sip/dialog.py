@@ -5,6 +5,7 @@ record-routed; the dialog's live connection; the source address, for a phone beh
 into Contact; the Contact.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sipresence.errors import MalformedMessage, SipError
@@ -26,12 +27,18 @@ class DialogKey(NamedTuple):
     user: str = ""  # who authenticated: nobody renews what another has subscribed to
 
 
-class Targeting(NamedTuple):
+@dataclass(slots=True, init=False)  # one per SUBSCRIBE, as the hop is
+class Targeting:
     """Request-URI, Route value ("" without) and next hop of a request in the dialog."""
 
     request_uri: str
     route: str
     hop: Hop
+
+    def __init__(self, request_uri: str, route: str, hop: Hop) -> None:
+        self.request_uri = request_uri
+        self.route = route
+        self.hop = hop
 
 
 def remote_target(request: Request) -> str:
@@ -92,7 +99,7 @@ def targeting(*, contact: str, routes: str, flow: Flow, direct: bool) -> Targeti
         # phones.md 27: Yealink and others behind a NAT, without STUN.
         return Targeting(contact, "", Hop(flow, flow.transport))
     if uri.host == flow.host and uri.port == flow.port and uri.scheme == "sip" and not uri.params:
-        return Targeting(contact, "", Hop(flow, "UDP", flow.host, flow.port, prefer_flow=True))  # there is none shorter
+        return Targeting(contact, "", Hop(flow, "UDP", flow.host, flow.port, True))  # there is none shorter
     return Targeting(contact, "", _to(contact, flow=flow, fallback=direct))
 
 

@@ -42,7 +42,7 @@ class Flow:
         return self.transport != "UDP"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, init=False)  # one per SUBSCRIBE: not frozen, and an __init__ that can be compiled
 class Hop:
     """The next hop of a request that we send: `host` (a literal or a name) and `port`, over `transport`.
 
@@ -54,8 +54,26 @@ class Hop:
 
     flow: Flow
     transport: str
-    host: str = ""
-    port: int = 0
-    prefer_flow: bool = False
-    fallback: bool = False
-    secure: bool = False
+    host: str
+    port: int
+    prefer_flow: bool
+    fallback: bool
+    secure: bool
+
+    def __init__(
+        self,
+        flow: Flow,
+        transport: str,
+        host: str = "",
+        port: int = 0,
+        prefer_flow: bool = False,
+        fallback: bool = False,
+        secure: bool = False,
+    ) -> None:
+        self.flow = flow
+        self.transport = transport
+        self.host = host
+        self.port = port
+        self.prefer_flow = prefer_flow
+        self.fallback = fallback
+        self.secure = secure

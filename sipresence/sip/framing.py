@@ -14,8 +14,13 @@ from sipresence.sip.message import MAX_HEAD_BYTES
 MAX_BODY_BYTES = 65_536
 PING = b"\r\n\r\n"
 PONG = b"\r\n"
-_INITIALS = (b"C", b"c", b"L", b"l", b" ", b"\t")  # of a Content-Length, so that few lines have to be looked into
-_FOLD = re.compile(rb"\r\n[ \t]+")
+_LENGTH = re.compile(
+    rb"""\r\n (?: content-length | l )       # in full or compact
+    (?: [ \t\v\f] | \r\n (?= [ \t] ) )* :  # what a line goes on with may begin the next one (section 7.3.1)
+    ( (?: (?! \r\n [^ \t] ) . )* )          # up to the next header
+    """,
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
 _FIRST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~\r")
 """What a method, the version or a CRLF begins with: TLS, or another protocol, is known by its first byte."""
 
@@ -75,28 +80,26 @@ class StreamFramer:
             raise MalformedMessage("no SIP message begins so")
         end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES + 4)
         if end >= 0:
-            return end + 4 + _content_length(bytes(buffer[:end]))
+            return end + 4 + _content_length(buffer, end)
         if len(buffer) >= MAX_HEAD_BYTES + 4:
             raise MalformedMessage("headers too long")
         return 0
 
     def _skip_keepalives(self) -> None:
         buffer = self._buffer
-        while buffer[:4] == PING:
+        while buffer.startswith(PING):
             del buffer[:4]
             self.pings += 1
-        if buffer[:2] == b"\r\n" and len(buffer) > 2 and buffer[2:3] != b"\r":
+        if buffer.startswith(b"\r\n") and len(buffer) > 2 and not buffer.startswith(b"\r", 2):
             del buffer[:2]  # a single CRLF before a message, or a pong
 
 
-def _content_length(head: bytes) -> int:
-    """The body's size. Two different ones, or none, would let the sender and us disagree on where a message ends."""
-    lines = (_FOLD.sub(b" ", head) if b"\n " in head or b"\n\t" in head else head).split(b"\r\n")
-    lengths = {
-        value.strip()
-        for name, _, value in (line.partition(b":") for line in lines[1:] if line[:1] in _INITIALS)
-        if name.strip().lower() in (b"content-length", b"l")
-    }
+def _content_length(buffer: bytearray, end: int) -> int:
+    """The body's size, as the head up to `end` says it.
+
+    Two different ones, or none, would let the sender and us disagree on where a message ends.
+    """
+    lengths = {value.strip() for value in _LENGTH.findall(buffer, 0, end)}
     if len(lengths) != 1:
         raise MalformedMessage("a message on a stream without one Content-Length")
     digits = lengths.pop()

@@ -5,18 +5,19 @@ that matters. Fast paths come first: most values have neither quotes nor commas.
 """
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from sys import intern
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sipresence.errors import MalformedMessage
 
-MAGIC = "z9hG4bK"
+MAGIC: Final = "z9hG4bK"
 """What the branch of every RFC 3261 transaction starts with; alone it is no branch (RFC 4475 section 3.2.1)."""
-MAX_CSEQ = 2**31 - 1
-_PROTOCOLS = {f"SIP/2.0/{transport}": transport for transport in ("UDP", "TCP", "TLS", "WS", "WSS")}
-_CACHED_LENGTH = 64
-_VIA_PARAMS = frozenset(("branch", "rport", "received"))
+MAX_CSEQ: Final = 2**31 - 1
+_PROTOCOLS: Final = {f"SIP/2.0/{transport}": transport for transport in ("UDP", "TCP", "TLS", "WS", "WSS")}
+_CACHED_LENGTH: Final = 64
+_VIA_PARAMS: Final = frozenset(("branch", "rport", "received"))
 _SENT = re.compile(r"SIP\s*/\s*[^\s/]+\s*/\s*([^\s/]+)\s+(\S.*)", re.IGNORECASE)
 
 
@@ -49,20 +50,31 @@ def _split(value: str, separator: str) -> list[str]:
     return parts
 
 
-class NameAddr(NamedTuple):
+# Hot: three of these and a Via per request, hence slots without frozen, and an __init__ that can be compiled.
+
+
+@dataclass(slots=True, init=False)
+class NameAddr:
     """`[display-name] <uri>;params`. `params` starts with `;` or is empty."""
 
     uri: str
     params: str
 
+    def __init__(self, uri: str, params: str) -> None:
+        self.uri = uri
+        self.params = params
+
     @property
     def tag(self) -> str:
+        tag = self.params[5:]
+        if self.params.startswith(";tag=") and ";" not in tag:  # as nearly everybody writes it
+            return tag.strip()
         return parameter(self.params, "tag") or ""
 
 
 def parse_name_addr(value: str) -> NameAddr:
     """Split a From, To, Contact, Route or Record-Route value."""
-    rest = _after_quoted_string(value) if value[:1] == '"' else value
+    rest = _after_quoted_string(value) if value.startswith('"') else value
     _, opening, bracketed = rest.partition("<")
     if not opening:
         # addr-spec form: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
@@ -73,7 +85,7 @@ def parse_name_addr(value: str) -> NameAddr:
     if not closing:
         raise MalformedMessage("an address without its closing bracket")
     params = params.strip()
-    if params and params[0] != ";":
+    if params and not params.startswith(";"):
         raise MalformedMessage("text after an address")
     return NameAddr(_uri(uri), params)
 
@@ -117,7 +129,8 @@ def _split_params(params: str) -> list[str]:
     return _split(params, ";") if '"' in params else params.split(";")
 
 
-class Via(NamedTuple):
+@dataclass(slots=True, init=False)
+class Via:
     """The top Via: what a transaction is matched by, and where its response goes."""
 
     transport: str
@@ -125,6 +138,13 @@ class Via(NamedTuple):
     branch: str
     rport: bool
     stamped: str  # the value with received and rport filled in
+
+    def __init__(self, transport: str, sent_by: str, branch: str, rport: bool, stamped: str) -> None:
+        self.transport = transport
+        self.sent_by = sent_by
+        self.branch = branch
+        self.rport = rport
+        self.stamped = stamped
 
 
 def parse_via(value: str, *, host: str, port: int) -> Via:
@@ -135,8 +155,7 @@ def parse_via(value: str, *, host: str, port: int) -> Via:
     """
     sent, *params = _split_params(value)
     transport, sent_by = _read_sent(sent)
-    branch, rport = "", False
-    kept = [sent]
+    branch, rport, stamped = "", False, sent
     for param in params:
         key, _, text = param.partition("=")
         if key not in _VIA_PARAMS:
@@ -148,12 +167,12 @@ def parse_via(value: str, *, host: str, port: int) -> Via:
             continue
         elif key == "received":
             continue  # ours to say, not the sender's
-        kept.append(param)
+        stamped = f"{stamped};{param}"
     if rport:
-        kept.append(f"rport={port}")
-    if rport or _host_of(sent_by) != host:
-        kept.append(f"received={host}")
-    return Via(transport, sent_by, branch, rport, ";".join(kept))
+        stamped = f"{stamped};rport={port};received={host}"
+    elif _host_of(sent_by) != host:
+        stamped = f"{stamped};received={host}"
+    return Via(transport, sent_by, branch, rport, stamped)
 
 
 def _read_sent(sent: str) -> tuple[str, str]:

@@ -1,11 +1,11 @@
-"""SIP messages (RFC 3261 section 7): bytes to headers and back.
+"""SIP messages (RFC 3261 section 7), read: bytes to headers.
 
-A message is split once, its headers are parsed only when asked for. Text is UTF-8; it is decoded here and encoded in
-`response` and nowhere else. A request that is wrong but can be answered carries a `defect`; bytes that cannot even be
-answered raise MalformedMessage.
+A message is split once, its headers are parsed only when asked for. Text is UTF-8; it is decoded here and encoded
+where we write. A request that is wrong but can be answered carries a `defect`; bytes that cannot even be answered raise
+MalformedMessage.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sipresence.errors import MalformedMessage
 from sipresence.sip.flow import Flow
@@ -20,10 +20,10 @@ from sipresence.sip.headers import (
     split_list,
 )
 
-MAX_HEADERS = 128
-MAX_HEAD_BYTES = 16_384
+MAX_HEADERS: Final = 128
+MAX_HEAD_BYTES: Final = 16_384
 
-COMPACT = {
+COMPACT: Final = {
     "a": "accept-contact",
     "b": "referred-by",
     "c": "content-type",
@@ -44,14 +44,14 @@ COMPACT = {
     "x": "session-expires",
 }
 _TOKEN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~")
-_SINGLE = frozenset(
+_SINGLE: Final = frozenset(
     ("call-id", "content-length", "content-type", "cseq", "event", "expires", "from", "max-forwards", "to")
 )
-_NEEDED = ("from", "to", "call-id", "cseq")
-_METHODS = {method: method for method in ("SUBSCRIBE", "PUBLISH", "REGISTER", "OPTIONS")}
+_NEEDED: Final = ("from", "to", "call-id", "cseq")
+_METHODS: Final = {method: method for method in ("SUBSCRIBE", "PUBLISH", "REGISTER", "OPTIONS")}
 """What need not be looked at character by character, nor be kept with every transaction."""
-_NO_ADDRESS = NameAddr("", "")
-_KNOWN = {
+_NO_ADDRESS: Final = NameAddr("", "")
+_KNOWN: Final = {
     # The usual spellings, looked up instead of lowered and checked: half the cost of a header line.
     name: name.lower()
     for name in (
@@ -60,14 +60,6 @@ _KNOWN = {
         "Supported", "To", "User-Agent", "Via",
     )
 } | COMPACT  # fmt: skip
-
-REASONS = {
-    100: "Trying", 200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    405: "Method Not Allowed", 406: "Not Acceptable", 415: "Unsupported Media Type", 416: "Unsupported URI Scheme",
-    420: "Bad Extension", 421: "Extension Required", 423: "Interval Too Brief", 481: "Call/Transaction Does Not Exist",
-    482: "Loop Detected", 483: "Too Many Hops", 489: "Bad Event", 500: "Server Internal Error",
-    501: "Not Implemented", 503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
-}  # fmt: skip
 
 
 class HeaderNames(NamedTuple):
@@ -133,15 +125,15 @@ class Request(_Headers):
         "method",
         "to",
         "to_tag",
+        "transaction_key",
         "uri",
         "via",
     )
 
-    def __init__(
+    def __init__(  # by position: a call by keyword costs three times as much
         self,
         method: str,
         uri: str,
-        *,
         first: dict[str, str],
         further: dict[str, list[str]],
         body: bytes,
@@ -163,6 +155,7 @@ class Request(_Headers):
         self._read()
         self.from_tag = self.from_.tag
         self.to_tag = self.to.tag
+        self.transaction_key = self._transaction_key()
 
     def _read(self) -> None:
         """Parse what is needed of every request; the first thing that is wrong is its defect, if it has none yet."""
@@ -184,8 +177,7 @@ class Request(_Headers):
     def _blame(self, defect: Defect) -> None:
         self.defect = self.defect or defect
 
-    @property
-    def transaction_key(self) -> tuple[str, ...]:
+    def _transaction_key(self) -> tuple[str, ...]:
         """What its retransmissions share (RFC 3261 section 17.2.3)."""
         via = self.via
         if via.branch.startswith(MAGIC) and len(via.branch) > len(MAGIC):
@@ -244,14 +236,16 @@ def parse(data: bytes, flow: Flow) -> Request | Response:
         text, defect = head.decode(), None
     except UnicodeDecodeError:
         text, defect = head.decode(errors="surrogateescape"), Defect(400, "Not UTF-8")
-    start, *lines = text.split("\r\n")
+    lines = text.split("\r\n")
     # A stray CR or LF inside a value would become a line of its own in what we send on.
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or ("\0" in text and _has_bare_nul(text)):
+    content = "".join(lines)
+    if "\n" in content or "\r" in content or ("\0" in content and _has_bare_nul(text)):
         raise MalformedMessage("a control character in a header")
     headers = _headers(lines)
     if headers is None:
-        start, *lines = _unfold([start, *lines])
+        lines = _unfold(lines)
         headers = _headers(lines) or ({}, {})
+    start = lines[0]
     first, further = headers
     if start[:8].upper() == "SIP/2.0 ":
         return _response(start, first, further, body=body)
@@ -288,11 +282,11 @@ def _has_bare_nul(text: str) -> bool:
 
 
 def _headers(lines: list[str]) -> tuple[dict[str, str], dict[str, list[str]]] | None:
-    """Split the lines; None where one continues the one before."""
+    """Split the lines after the first; None where one continues the one before."""
     first: dict[str, str] = {}
     further: dict[str, list[str]] = {}
     known = _KNOWN
-    for line in lines:
+    for line in lines[1:]:
         name, colon, value = line.partition(":")
         key = known.get(name)
         if key is None:
@@ -315,7 +309,7 @@ def _canonical(name: str) -> str:
 
 
 def _fault(lines: list[str], further: dict[str, list[str]]) -> Defect | None:
-    if len(lines) > MAX_HEADERS:
+    if len(lines) > 1 + MAX_HEADERS:
         return Defect(400, "Too many headers")
     if further and not _SINGLE.isdisjoint(further):
         return Defect(400, "Repeated header")
@@ -345,13 +339,15 @@ def _request(
     via = parse_via(top, host=flow.host, port=flow.port)
     first["via"] = via.stamped
     defect = defect or _defect(uri, version, first, further)
-    request = Request(method, uri, first=first, further=further, body=body, flow=flow, via=via, defect=defect)
+    request = Request(method, uri, first, further, body, flow, via, defect)
     length = first.get("content-length")
-    if request.defect is None and start[-1:] == " ":
+    if request.defect is not None:
+        return request
+    if start.endswith(" "):
         request.defect = Defect(400, "Malformed request line")
-    elif request.defect is None and not _fits(length, body):
+    elif not _fits(length, body):
         request.defect = Defect(400, "Content-Length does not fit")
-    elif request.defect is None and length is not None:
+    elif body and length is not None:
         # "if present, the bytes after it MUST be discarded" (section 18.3).
         request.body = body[: int(length)]
     return request
@@ -378,9 +374,9 @@ def _defect(uri: str, version: str, first: dict[str, str], further: dict[str, li
 
 def _fits(length: str | None, body: bytes) -> bool:
     """Whether all of the body is there."""
-    return length in (None, "0") or (
-        length.isascii() and length.isdigit() and len(length) <= 10 and int(length) <= len(body)
-    )
+    if length is None or length == "0":
+        return True
+    return length.isascii() and length.isdigit() and len(length) <= 10 and int(length) <= len(body)
 
 
 def _response(start: str, first: dict[str, str], further: dict[str, list[str]], *, body: bytes) -> Response:
@@ -392,21 +388,3 @@ def _response(start: str, first: dict[str, str], further: dict[str, list[str]], 
         # discarded" (section 18.3).
         raise MalformedMessage("a response without all of its body")
     return Response(int(status), first, further)
-
-
-def response(request: Request, status: int, *, to_tag: str, headers: str = "", reason: str = "") -> bytes:
-    """Write a response without a body (RFC 3261 section 8.2.6). `headers` are complete lines, each ended by CRLF."""
-    lines = [f"SIP/2.0 {status} {reason or REASONS.get(status, '')}"]
-    lines += [f"Via: {via}" for via in request.all("via")]
-    origin, to = request.get("from"), request.get("to")
-    if origin is not None:
-        lines.append(f"From: {origin}")
-    if to is not None:
-        lines.append(f"To: {to}" if request.to_tag else f"To: {to};tag={to_tag}")
-    call_id, cseq = request.get("call-id"), request.get("cseq")
-    if call_id is not None:
-        lines.append(f"Call-ID: {call_id}")
-    if cseq is not None:
-        lines.append(f"CSeq: {cseq}")
-    lines.append(f"{headers}Content-Length: 0\r\n\r\n")
-    return "\r\n".join(lines).encode(errors="surrogateescape")

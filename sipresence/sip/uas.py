@@ -13,6 +13,9 @@ from sipresence.sip.uri import parse_uri
 SUPPORTED: frozenset[str] = frozenset()
 """Option tags that a request may Require."""
 
+NO_CALLS = 'Warning: 399 sipresence "This server shows who is on the phone, and routes no calls"\r\n'
+"""For whoever has dialled. 399 is for "arbitrary information to be presented to a human user" (section 20.43)."""
+
 _UNSUPPORTED_METHODS = frozenset(
     ("BYE", "INFO", "INVITE", "MESSAGE", "NOTIFY", "PRACK", "PUBLISH", "REFER", "REGISTER", "UPDATE")
 )
@@ -28,7 +31,8 @@ def refuse_method(request: Request, allowed: Sequence[str]) -> None:
     if method == "CANCEL":
         raise SipError(481)  # section 9.2: no transaction matches, since we have none that can be cancelled
     if method in _UNSUPPORTED_METHODS:
-        raise SipError(405, f"Allow: {', '.join(allowed)}\r\n")
+        why = NO_CALLS if method == "INVITE" else ""
+        raise SipError(405, f"Allow: {', '.join(allowed)}\r\n{why}")
     raise SipError(501)
 
 
@@ -45,12 +49,12 @@ def refuse_hops(request: Request) -> None:
         raise SipError(483)
 
 
-def refuse_extensions(request: Request) -> None:
-    """Refuse an option tag that we do not know: 420 with Unsupported (section 8.2.2.3). Proxy-Require is not ours."""
+def refuse_extensions(request: Request, known: frozenset[str] = SUPPORTED) -> None:
+    """Refuse an option tag that is not `known`: 420 with Unsupported (section 8.2.2.3). Proxy-Require is not ours."""
     if request.get("require") is None:
         return
     tags = [tag for value in request.all("require") for tag in split_list(value)]
-    unknown = [tag for tag in tags if tag.lower() not in SUPPORTED]
+    unknown = [tag for tag in tags if tag.lower() not in known]
     if unknown:
         raise SipError(420, f"Unsupported: {', '.join(unknown)}\r\n")
 

@@ -14,7 +14,9 @@ import pytest
 
 from sipresence.backends.sqlite import SqliteStore
 from sipresence.events.resource import DialogState, Source
+from sipresence.events.resource_lists import Entry, Listing
 from sipresence.events.state import Messages, Presence
+from sipresence.objects import Kind
 from sipresence.ports import Loaded
 from tests.contract.test_store import commit, record, save
 
@@ -23,7 +25,7 @@ MIGRATIONS = sorted(
     (file for file in files("sipresence.backends").joinpath("migrations").iterdir() if file.name.endswith(".sql")),
     key=lambda file: file.name,
 )
-PUBLICATIONS, PRESENCE = 2, 3  # the first versions that have them
+PUBLICATIONS, PRESENCE, BINDINGS, LISTS, OBJECTS, AUDIT = 2, 3, 4, 5, 6, 7  # the first versions that have them
 VERSIONS = [int(migration.name[:4]) for migration in MIGRATIONS]
 
 
@@ -92,7 +94,20 @@ def test_what_an_earlier_version_wrote_is_all_there(version: int, tmp_path: Path
     assert published == [calls][: version >= PUBLICATIONS] + [presence][: version >= PRESENCE]
     said = [change.presence or change.messages for change in loaded.states if change.presence or change.messages]
     there = [Messages(new=2, saved=5), Presence(open=True, activities=("meeting",), note="Back at five")]
-    assert said == (there if version >= PRESENCE else [])
+    assert said == there * (version >= PRESENCE) + [Presence(open=False)] * (version >= BINDINGS)
+    bound = [(one.id, one.user, one.contact, one.path, one.cseq, one.expires_at) for one in loaded.bindings]
+    phone = (5, "alice-desk", "sip:alice-desk@192.0.2.7:5062", "<sip:edge.example.com;lr>", 12, 4000000008.5)
+    assert bound == [phone] * (version >= BINDINGS)
+    brought = Listing((Entry("sip:101@office.example.com", "Alice"), Entry("sip:eve@elsewhere.example", "")))
+    assert loaded.listings == ({1: Listing(None), 7: brought} if version >= LISTS else {})
+    objects = [(one.kind, one.id, one.changed_at) for one in loaded.objects]
+    device = (Kind.DEVICE, "de51ce00000000000000000000000201", 1700000009.5)
+    revocation = (Kind.REVOCATION, "00112233445566778899aabbccddeeff", 1700000011.5)
+    user = (Kind.USER, "c4101000000000000000000000000103", 1700000010.5)
+    assert objects == [device, revocation, user] * (version >= OBJECTS)
+    assert [(one.id, one.action, one.asked) for one in loaded.audit] == [(1, "set", '{"state": "early"}')] * (
+        version >= AUDIT
+    )
     assert [subscription.id for subscription in load(path).subscriptions] == [1, 7, 99], "and stays there"
 
 

@@ -175,8 +175,8 @@ def test_a_row_that_nobody_can_read_is_refused(path: Path) -> None:
 
 def test_a_newer_schema_is_refused(path: Path) -> None:
     live(path)
-    run_sql(path, "PRAGMA user_version = 7")
-    assert "written by a newer version (schema 7" in refusal(path)
+    run_sql(path, "PRAGMA user_version = 8")
+    assert "written by a newer version (schema 8" in refusal(path)
 
 
 def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:

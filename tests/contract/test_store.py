@@ -12,9 +12,10 @@ import pytest
 from sipresence.backends.memory import LocalBus, MemoryStore
 from sipresence.backends.sqlite import SqliteStore
 from sipresence.errors import StoreError
-from sipresence.events.effects import Forget, Save, SaveState, Write
+from sipresence.events.effects import Forget, Save, SaveList, SaveState, Write
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogInfo, DialogState, Source, StateChange, reset, set_manually
+from sipresence.events.resource_lists import Entry, Listing
 from sipresence.events.state import Messages, Presence, set_do_not_disturb, set_messages, set_registered
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
 from sipresence.ports import StateBus, SubscriptionStore
@@ -192,6 +193,21 @@ async def test_a_batch_is_carried_out_in_order(store: SubscriptionStore, reopen:
     loaded = await reopen()
     assert loaded.subscriptions == [record(1, expires=120)]
     assert loaded.states == [set_lamp(DialogState.EARLY, at=4.0).change]
+
+
+async def test_a_list_lasts_as_long_as_its_subscription(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:
+    brought = Listing((Entry("sip:101@office.example.com", 'Alice "A" <101>'), Entry("sip:é@elsewhere.example", "")))
+    for number, listing in enumerate((Listing(None), Listing(()), brought, brought), 1):
+        await commit(store, save(record(number)), SaveList(SubscriptionId(number), listing, None))
+    await commit(store, Save(record(3, subscribe_cseq=2), record(3)), Forget(SubscriptionId(4)))
+    assert (await reopen()).listings == {1: Listing(None), 2: Listing(()), 3: brought}
+
+
+async def test_another_list_takes_the_place_of_the_first(store: SubscriptionStore, reopen: Callable[[], Any]) -> None:
+    first, second = (Listing((Entry(uri, ""),)) for uri in ("sip:101@x", "sip:102@x"))
+    await commit(store, save(record(1)), SaveList(SubscriptionId(1), first, None))
+    await commit(store, save(record(1)), SaveList(SubscriptionId(1), second, first))
+    assert (await reopen()).listings == {1: second}
 
 
 @pytest.mark.parametrize("size", [1, 2, 31, 256, 257, 700])

@@ -134,16 +134,19 @@ class Softphone:
 
 
 class Baresip(Softphone):
-    """It shows Online, Busy or Offline. What it publishes at first is neither open nor closed, but `unknown`."""
+    """It shows Online, Busy or Offline. What it publishes at first is neither open nor closed, but `unknown`.
+
+    Where it `registers` for so many seconds, it does so before it subscribes.
+    """
 
     quit = "/quit"
 
-    def __init__(self, folder: Path, account: Account, *, server: int, knows: str) -> None:
+    def __init__(self, folder: Path, account: Account, *, server: int, knows: str, registers: int = 0) -> None:
         super().__init__((need("baresip"), "-f", str(folder)), folder)
         password = f";auth_pass={account.password}" if account.password else ""
         (folder / "config").write_text(_BARESIP)
         (folder / "accounts").write_text(
-            f"<sip:{account.extension}@127.0.0.1:{server}>;regint=0;pubint=600{password}\n"
+            f"<sip:{account.extension}@127.0.0.1:{server}>;regint={registers};pubint=600{password}\n"
         )
         (folder / "contacts").write_text(f"<sip:{knows}@127.0.0.1:{server}>;presence=p2p\n")
 
@@ -156,11 +159,11 @@ class Baresip(Softphone):
 class Linphone(Softphone):
     """It shows Online, On the phone, Busy, Away, Offline and more.
 
-    It subscribes and publishes only where it could register, so that it comes through a `Registrar`.
+    It subscribes and publishes only where it could register: at our server, or through a `Registrar`.
     """
 
     def __init__(
-        self, folder: Path, account: Account, *, registrar: "Registrar", knows: str, console: bool = True
+        self, folder: Path, account: Account, *, registrar: "Registrar | Direct", knows: str, console: bool = True
     ) -> None:
         configuration = folder / "linphonerc"
         linphonec = need("linphonec")
@@ -184,8 +187,18 @@ class Linphone(Softphone):
         return states[-1] if states else ""
 
 
+class Direct(NamedTuple):
+    """The way to our server itself."""
+
+    server: int
+
+    @property
+    def port(self) -> int:
+        return self.server
+
+
 class Registrar(asyncio.DatagramProtocol):
-    """What a PBX does for one phone: accepts its REGISTER, which our server does not, and passes on all else."""
+    """What a PBX does for one phone: accepts its REGISTER, and passes on all else to our server."""
 
     def __init__(self, server: int) -> None:
         self.server = server

@@ -19,7 +19,8 @@ from tests.e2e.server import ACCOUNT, MIN_EXPIRES, TOKEN, Server, running
 
 FOLDER = Path(__file__).parents[2] / "sipp-scenarios"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.xml"))
-CHALLENGED = ("digest", "withheld-callers", "coalescing")  # by name, each on a server configured for it
+# By name, each on a server configured for it.
+CHALLENGED = ("digest", "register-digest", "withheld-callers", "coalescing")
 PLAY_S = 120.0
 
 pytestmark = pytest.mark.e2e
@@ -65,7 +66,7 @@ def test_exit_code(played: Played) -> None:
 
 def test_scenario_with_a_password(start_server: StartServer) -> None:
     server = start_server(sip={"trusted_networks": [], "digest_algorithms": ["MD5"]})
-    done = play(server, ["digest"])
+    done = play(server, ["digest", "register-digest"])
     assert done.exit_code == 0, done.output
 
 

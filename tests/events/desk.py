@@ -1,17 +1,20 @@
 """A notifier with its phones in front of it, in virtual time: each verb returns the effects, for the test to match."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
-from sipresence.events.effects import Effect, Notify, Respond, Save, SendNotify
+from sipresence.events.effects import Effect, Notify, Respond, Save, SaveList, SendNotify
+from sipresence.events.lists import ListDirectory, Lists, ListSettings
 from sipresence.events.notifier import Notifier
 from sipresence.events.pacing import Pacing
 from sipresence.events.presentation import Presenter
 from sipresence.events.profile import Profile, Profiles
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState, StateChange, reset, set_manually
+from sipresence.events.resources import Resources
 from sipresence.events.subscribe import Limits, Watched, entity_of
+from sipresence.events.timeline import Chronicle
 from sipresence.names import AccountId, ResourceId, SubscriptionId
 from sipresence.sip.dialog import DialogKey
 from sipresence.sip.flow import Flow
@@ -28,6 +31,11 @@ def local_tag(key: DialogKey) -> str:
     return hashlib.md5("\0".join(key).encode(), usedforsecurity=False).hexdigest()
 
 
+def _locate(_account: AccountId, uri: str, host: str) -> ResourceId | None:
+    user, _, at = uri.removeprefix("sip:").partition("@")
+    return ResourceId(f"{user}@office.example.com") if at in ("office.example.com", host) else None
+
+
 class Desk:
     """`now` is the time; `notifier` may be replaced, as by a restart."""
 
@@ -39,27 +47,46 @@ class Desk:
         rate: int = 0,
         window: int = 0,
         coalesce: float = 0.0,
+        entity_tags: bool = False,
         profiles: Sequence[Profile] = (),
+        lists: Mapping[ResourceId, Sequence[tuple[ResourceId, str]]] | None = None,
+        list_settings: ListSettings | None = None,
     ) -> None:
         self.profiles = Profiles(profiles)
         self.now = NOW
         self.private: set[str] = set()  # From of those who may not know callers
+        self.lists = dict(lists or {})
+        self.unwatchable: set[ResourceId] = set()
+        self._list_settings = list_settings
         self._rate, self._window, self._coalesce = rate, window, coalesce
+        self._entity_tags = entity_tags
         self._limits = limits or Limits()
         self._failures_allowed = failures_allowed
         self.notifier = self._new()
 
     def _new(self) -> Notifier:
         self.pacing = Pacing(rate=self._rate, in_flight=self._window)
+        resources = Resources(Chronicle())
+        presenter = Presenter(
+            self.profiles,
+            withheld=lambda record: any(name in record.remote_address for name in self.private),
+            entity_tags=self._entity_tags,
+        )
+        directory = ListDirectory(
+            members=self.lists.get,
+            locate=_locate,
+            knows=lambda name: name in (LAMP, OTHER_LAMP),
+            may_watch=lambda record: record.resource not in self.unwatchable,
+        )
         return Notifier(
             self._limits,
             failures_allowed=self._failures_allowed,
             local_tag=local_tag,
             pacing=self.pacing,
             window=self._coalesce,
-            presenter=Presenter(
-                self.profiles, withheld=lambda record: any(name in record.remote_address for name in self.private)
-            ),
+            resources=resources,
+            presenter=presenter,
+            lists=Lists(resources, presenter, directory=directory, settings=self._list_settings),
         )
 
     def subscribe(self, resource: ResourceId = LAMP, way: Flow | None = None, **fields: Unpack[Fields]) -> list[Effect]:
@@ -103,10 +130,13 @@ class Desk:
         self.now += seconds
         return self.notifier.expire(now=self.now)
 
-    def restart(self, *saves: Save, states: Sequence[StateChange] = (), spread: float = 3.0) -> None:
+    def restart(
+        self, *saves: Save, states: Sequence[StateChange] = (), spread: float = 3.0, lists: Sequence[SaveList] = ()
+    ) -> None:
         """A new notifier that finds the rows of these saves."""
         self.notifier = self._new()
-        self.notifier.restore([save.record for save in saves], states, now=self.now, spread=spread)
+        listings = {kept.id: kept.listing for kept in lists}
+        self.notifier.restore([save.record for save in saves], states, now=self.now, spread=spread, listings=listings)
 
     def restart_after_failure(self, record: SubscriptionRecord, times: int = 1) -> list[Effect]:
         """A restart of a node whose store failed when it ended."""

@@ -714,11 +714,11 @@ def test_a_change_of_state_that_was_not_saved_changes_nothing(desk: Desk) -> Non
 # What edges may see
 
 
-def test_the_views_of_a_resource_come_oldest_first(desk: Desk) -> None:
+def test_the_views_of_a_resource_come_newest_first(desk: Desk) -> None:
     for n in range(3):
         desk.subscribed(call_id=f"{n}@phone")
     views = list(desk.notifier.subscriptions(LAMP))
-    assert [view.record.call_id for view in views] == ["0@phone", "1@phone", "2@phone"]
+    assert [view.record.call_id for view in views] == ["2@phone", "1@phone", "0@phone"]
     assert {(view.sequence, view.version, view.reply) for view in views} == {(1, 0, 200)}
     assert list(desk.notifier.subscriptions(ResourceId("nobody@office.example.com"))) == []
 

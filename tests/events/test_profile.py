@@ -9,7 +9,9 @@ from sipresence.errors import SipError
 from sipresence.events.effects import SendNotify
 from sipresence.events.profile import DEFAULT, MAX_USER_AGENT, Pace, Profile, Profiles, Shape
 from sipresence.events.resource import DialogInfo, DialogState, Source, StateChange
+from sipresence.events.subscribe import Limits
 from sipresence.settings import profiles
+from tests.builders import flow
 from tests.events.desk import LAMP, NOW, OFFICE, OTHER_LAMP, Desk, answered, notified
 
 EARLY, CONFIRMED, TERMINATED = DialogState.EARLY, DialogState.CONFIRMED, DialogState.TERMINATED
@@ -197,4 +199,71 @@ def test_a_subscription_says_which_profile_it_has() -> None:
     desk = Desk(profiles=[profile()])
     desk.subscribe(headers={"User-Agent": "Phone"})
     desk.subscribe(call_id="2")
-    assert [view.profile for view in desk.notifier.subscriptions(LAMP)] == ["test", ""]
+    assert [view.profile for view in desk.notifier.subscriptions(LAMP)] == ["", "test"]
+
+
+# Phones that need no profile: what all are told suits them
+
+
+@pytest.mark.parametrize("agent", ["Aastra 6757i/3.3.1", "PolycomVVX-VVX_450-UA/6.4.3"])
+def test_a_phone_that_takes_no_lower_cseq_is_told_a_higher_one_after_a_restart(agent: str) -> None:
+    """phones.md 1, 2: after a clean stop exactly the next one, after a crash one above all that were reserved."""
+    desk = Desk(profiles=[profile()])
+    first = desk.subscribed(headers={"User-Agent": agent})
+    desk.restart(*desk.notifier.exact_numbers())
+    second = notified(desk.wait(0))
+    assert (second.cseq, second.version) == (first.cseq + 1, first.version + 1)
+
+
+def test_a_phone_may_ask_for_half_a_minute_or_for_68_years() -> None:
+    """Yealink (phones.md 17) can be set to any interval between 30 s and 2147483647 s."""
+    desk = Desk(profiles=[named("yealink")])
+    asked = desk.subscribe(expires=2**31 - 1, headers={"User-Agent": "Yealink SIP-T46S"})
+    assert notified(asked).subscription_state == f"active;expires={Limits().max_expires}"
+    with pytest.raises(SipError) as brief:
+        desk.subscribe(expires=30, call_id="2", headers={"User-Agent": "Yealink SIP-T46S"})
+    assert (brief.value.status, brief.value.headers) == (423, "Min-Expires: 60\r\n")
+    willing = Desk(limits=Limits(min_expires=30))
+    assert notified(willing.subscribe(expires=30)).subscription_state == "active;expires=30"
+
+
+def test_a_phone_that_comes_by_two_ways_is_told_in_both_of_its_dialogs() -> None:
+    """Yealink with two servers (phones.md 17); a NOTIFY outside a dialog it takes only if it is told to."""
+    desk = Desk()
+    first = desk.subscribed(way=flow(port=5060))
+    second = desk.subscribed(way=flow(port=5062), call_id="other")
+    told = [effect.notify for effect in desk.set(EARLY) if isinstance(effect, SendNotify)]
+    # The head of a NOTIFY has the tags of its dialog.
+    assert [(notify.call_id, notify.head) for notify in told] == [(one.call_id, one.head) for one in (first, second)]
+    assert [(notify.cseq, notify.document.state) for notify in told] == [(2, EARLY)] * 2
+
+
+def test_no_end_makes_a_phone_stay_away() -> None:
+    """phones.md 21: after `rejected` or `noresource` baresip waits for an hour, after these two for some seconds."""
+    desk = Desk()
+    desk.subscribed(expires=60)
+    desk.subscribed(call_id="2")
+    assert notified(desk.wait(61)).subscription_state == "terminated;reason=timeout"
+    desk.notifier.deactivate(lambda _: True, now=desk.now, spread=0)
+    assert notified(desk.wait(0)).subscription_state == "terminated;reason=deactivated"
+
+
+BRIDGED = DialogInfo("3", EARLY, "recipient", "sip:101@b", "sip:102@b", "call-3", local_target="sip:101@192.0.2.77")
+
+
+def test_a_phone_that_publishes_its_own_address_is_still_known_by_its_extension() -> None:
+    """Polycom (phones.md 24): its target is told as it published it, but the identity leads to the extension, too."""
+    desk = Desk()
+    desk.deliver(StateChange(OFFICE, LAMP, Source.PUBLISHED, (BRIDGED,), NOW, publication="p", entity_tag="p.1"))
+    notify = notified(desk.subscribe())
+    shown = notify.document.stamp(0, notify.entity).decode()
+    assert '<local><identity>sip:101@b</identity><target uri="sip:101@192.0.2.77"/></local>' in shown
+    assert '<remote><identity>sip:102@b</identity><target uri="sip:102@b"/></remote>' in shown
+
+
+def test_who_may_not_know_callers_learns_no_address_of_a_phone() -> None:
+    """phones.md 24, with `callers = false`."""
+    desk = Desk(profiles=[profile(shape=Shape(private=True))])
+    desk.deliver(StateChange(OFFICE, LAMP, Source.PUBLISHED, (BRIDGED,), NOW, publication="p", entity_tag="p.1"))
+    notify = notified(desk.subscribe(headers={"User-Agent": "Phone"}))
+    assert "192.0.2.77" not in notify.document.stamp(0, notify.entity).decode()

@@ -32,6 +32,8 @@ TABLE = {
         I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
         I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
+        I.DUE: (S.IN_FLIGHT, A.NOTIFY),
+        I.KNOWN: (S.IDLE, A.NOTHING),
     },
     S.IN_FLIGHT: {
         I.CHANGED: (S.DIRTY, A.NOTHING),
@@ -44,6 +46,10 @@ TABLE = {
         I.UNREACHABLE: (S.STRANDED, A.NOTHING),
         I.FLUSHED: (S.DIRTY, A.NOTHING),
         I.HELD: (S.QUEUED, A.NOTHING),
+        I.TOO_SOON: (S.RESTING, A.NOTHING),
+        I.DUE: (S.DIRTY, A.NOTHING),
+        I.SPARED: (S.IDLE, A.NOTHING),
+        I.KNOWN: (S.IN_FLIGHT, A.NOTHING),
     },
     S.DIRTY: {
         I.CHANGED: (S.DIRTY, A.NOTHING),
@@ -55,6 +61,8 @@ TABLE = {
         I.ENDED: (S.CLOSING, A.NOTHING),
         I.UNREACHABLE: (S.STRANDED, A.NOTHING),
         I.FLUSHED: (S.DIRTY, A.NOTHING),
+        I.DUE: (S.DIRTY, A.NOTHING),
+        I.KNOWN: (S.DIRTY, A.NOTHING),
     },
     S.WAITING: {
         I.CHANGED: (S.WAITING, A.NOTHING),
@@ -63,6 +71,8 @@ TABLE = {
         I.RETRY: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
         I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
+        I.DUE: (S.WAITING, A.NOTHING),
+        I.KNOWN: (S.IDLE, A.NOTHING),
     },
     S.STRANDED: {
         I.CHANGED: (S.IN_FLIGHT, A.NOTIFY),
@@ -70,6 +80,8 @@ TABLE = {
         I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
         I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
+        I.DUE: (S.STRANDED, A.NOTHING),
+        I.KNOWN: (S.IDLE, A.NOTHING),
     },
     S.RESTORED: {
         I.CHANGED: (S.IN_FLIGHT, A.NOTIFY),
@@ -78,6 +90,7 @@ TABLE = {
         I.RETRY: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
         I.FLUSHED: (S.IN_FLIGHT, A.NOTIFY),
+        I.KNOWN: (S.IDLE, A.NOTHING),
     },
     S.CLOSING: {
         I.ANSWERED: (S.FINAL, A.NOTIFY_FINAL),
@@ -98,6 +111,17 @@ TABLE = {
         I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
         I.TURN: (S.IN_FLIGHT, A.NOTIFY),
         I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
+        I.DUE: (S.QUEUED, A.NOTHING),
+        I.KNOWN: (S.IDLE, A.NOTHING),
+    },
+    S.RESTING: {
+        I.CHANGED: (S.RESTING, A.NOTHING),
+        I.FLUSHED: (S.RESTING, A.NOTHING),
+        I.REFRESHED: (S.IN_FLIGHT, A.NOTIFY),
+        I.MOVED: (S.IN_FLIGHT, A.NOTIFY),
+        I.DUE: (S.IN_FLIGHT, A.NOTIFY),
+        I.ENDED: (S.FINAL, A.NOTIFY_FINAL),
+        I.KNOWN: (S.IDLE, A.NOTHING),
     },
     S.GONE: {},
 }
@@ -202,13 +226,13 @@ def test_the_last_notify_says_why() -> None:
 
 def test_the_view_before_and_after_the_first_notify() -> None:
     one = subscription()
-    assert one.view() == (one.record, 0, 0, 0, None, "")
+    assert one.view() == (one.record, 0, 0, 0, None, "", 0.0)
     sent = send(one)
     one.state = S.IN_FLIGHT
     body = sent.document.stamp(0, sent.entity).decode()
-    assert one.view() == (one.record, 1, 0, 0, body, "")
+    assert one.view() == (one.record, 1, 0, 0, body, "", 0.0)
     one.answered(200, None, failures_allowed=4)
-    assert one.view() == (one.record, 1, 0, 200, body, "")
+    assert one.view() == (one.record, 1, 0, 200, body, "", 0.0)
     send(one)
     assert one.view().reply == 0
 

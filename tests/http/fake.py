@@ -1,11 +1,14 @@
 """A service with one office in it, for the tests of the HTTP dialects: constant answers, and commands on record."""
 
-import hmac
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, NamedTuple
 
-from sipresence.errors import InvalidExtension, UnknownAccount, UnknownDevice, UnknownUser
+from sipresence.audit import Asker, AuditEntry, AuditId, AuditTrail
+from sipresence.commands import Command, NotifyAgain, SetState, Terminate, goes_by
+from sipresence.directory import Directory
+from sipresence.errors import InvalidExtension, UnknownSubscription
 from sipresence.events.dialog_info import render
 from sipresence.events.document import Document
 from sipresence.events.history import Asked, Moved, Notified, Subscribed
@@ -15,19 +18,13 @@ from sipresence.events.state import Messages, set_do_not_disturb, set_messages
 from sipresence.events.timeline import Belief, Changed, End, Ended, Event, Timeline
 from sipresence.figures import Figures, Health, Histogram, Kind, NotifierFigures, OutboxFigures, WireFigures
 from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId, resource_id
+from sipresence.receipt import Receipt
+from tests.office import OFFICE, OTHER, REALM, accounts
 
 if TYPE_CHECKING:
     from sipresence.events.subscription import SubscriptionView
 
-OFFICE = AccountId("0123456789abcdef0123456789abcdef")
-OTHER = AccountId("fedcba9876543210fedcba9876543210")
-DEVICE = "d" * 32
-USER = "a" * 32
-REALM = "office.example.com"
 NOW = 1_700_000_000.0
-
-TOKENS = {"demo-token": OFFICE, "other-token": OTHER}
-REALMS = {OFFICE: REALM, OTHER: "other.example.com"}
 
 
 class View(NamedTuple):
@@ -39,6 +36,7 @@ class View(NamedTuple):
     reply: int = 0
     body: str | None = None
     profile: str = ""
+    replied_at: float = 0.0
 
 
 def record(number: int, extension: str, call_id: str, **fields: object) -> SubscriptionRecord:
@@ -81,7 +79,7 @@ VIEWS = (
     View(record(1, "101", "first@192.0.2.10")),
     View(
         record(2, "101", "second@192.0.2.10", user_agent="Yealink SIP-T46S 66.86.0.15"),
-        sequence=4, version=3, reply=200, body='<?xml version="1.0"?><dialog-info/>',
+        sequence=4, version=3, reply=200, body='<?xml version="1.0"?><dialog-info/>', replied_at=NOW - 12.25,
     ),
     View(record(3, "101", "mwi@192.0.2.10", event="message-summary", remote_address="sip:gateway.example.com;tag=x")),
     View(record(4, "*3101", "forked@192.0.2.10", expires_at=NOW - 5)),
@@ -90,9 +88,10 @@ VIEWS = (
     View(record(7, "*3101", "forked@192.0.2.10", remote_tag="remote-4")),
 )  # fmt: skip
 
+LAMP, PARKED = resource_id("101", REALM), resource_id("*3101", REALM)
 LAMPS = {
-    resource_id("101", REALM): Lamp(DialogState.EARLY, NOW - 12.5),
-    resource_id("*3101", REALM): Lamp(DialogState.TERMINATED, 0.0),
+    LAMP: Lamp(DialogState.EARLY, NOW - 12.5),
+    PARKED: Lamp(DialogState.TERMINATED, 0.0),
 }
 
 VOICEMAIL = resource_id("103", REALM)
@@ -104,38 +103,65 @@ SAID = {
 }
 
 
-class FakeDirectory:
-    """Two accounts; the office has a device and a user with two lamps."""
+def _trail() -> AuditTrail:
+    """Three commands: two of one request, and one of another account."""
+    trail = AuditTrail()
+    alice = (OFFICE, "a" * 32, "192.0.2.77", "request-1")
+    trail.add(
+        (
+            AuditEntry(AuditId(1), OFFICE, NOW - 12.5, "set", LAMP, '{"state": "early", "expires": 60}', *alice),
+            AuditEntry(AuditId(2), OFFICE, NOW - 12.5, "reset", PARKED, "{}", *alice),
+            AuditEntry(AuditId(3), OTHER, NOW, "reset", LAMP, "{}", OTHER, "", "192.0.2.78", "request-2"),
+        )
+    )
+    return trail
 
-    def account(self, account_id: str) -> object:
-        if account_id not in REALMS:
-            raise UnknownAccount(account_id)
-        return object()
 
-    def account_by_token(self, token: str) -> AccountId | None:
-        return next((owner for known, owner in TOKENS.items() if hmac.compare_digest(known, token)), None)
+class FakeCommands(list[list[object]]):
+    """Those that were accepted. `failure`, where one is set, is raised by every one; `askers` are who asked for them.
 
-    def device_lamp(self, account_id: str, device_id: str) -> ResourceId:
-        if (account_id, device_id) != (OFFICE, DEVICE):
-            raise UnknownDevice(device_id)
-        return resource_id("alice-desk", REALM)
+    Two phones acknowledge, one refuses, one stays silent, one has nothing to learn.
+    """
 
-    def user_lamps(self, account_id: str, user_id: str) -> tuple[ResourceId, ...]:
-        if (account_id, user_id) != (OFFICE, USER):
-            raise UnknownUser(user_id)
-        return resource_id("101", REALM), resource_id("alice-desk", REALM)
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self.askers: list[Asker] = []
+        self.patience = 0.0
+        self.trail = _trail()
+
+    async def carry_out(
+        self, account: AccountId, commands: Sequence[Command], *, by: Asker, patience: float
+    ) -> Receipt:
+        if self.failure is not None:
+            raise self.failure
+        for command in commands:
+            self.append([command.action, account, list(command.resources), *_details(command)])
+        self.askers.append(by)
+        self.patience = patience
+        return Receipt(2, 1, 1, 1)
+
+
+def _details(command: Command) -> list[object]:
+    match command:
+        case SetState(_, state, expires, messages, dnd):
+            more = [messages and list(astuple(messages)), dnd] if (messages, dnd) != (None, None) else []
+            return [state and state.value, expires, *more]
+        case NotifyAgain(names, dialog) | Terminate(names, dialog):
+            living = (view.record for view in VIEWS if view.record.resource in names)
+            if dialog is not None and not any(goes_by(record, dialog) for record in living):
+                raise UnknownSubscription(dialog)
+            return [dialog, *([command.reason.value] if isinstance(command, Terminate) else [])]
+    return []
 
 
 class FakeService:
-    """`failure`, where one is set, is raised by every command; `commands` holds those that were accepted, `callers`
-    those who asked for them."""
+    """Constant answers; `commands` are on record."""
 
     def __init__(self) -> None:
-        self.directory = FakeDirectory()
+        self.directory = Directory(accounts())
         self.node = "blf1.example.com"
-        self.failure: Exception | None = None
-        self.commands: list[list[object]] = []
-        self.callers: list[str] = []
+        self.commands = FakeCommands()
 
     def now(self) -> float:
         return NOW
@@ -145,11 +171,28 @@ class FakeService:
     ) -> Iterator["SubscriptionView | View"]:
         return (
             view
-            for view in VIEWS
+            for view in reversed(VIEWS)
             if view.record.account == account
             and resource in (None, view.record.resource)
             and event in (None, view.record.event)
         )
+
+    def resources(self) -> Sequence[ResourceId]:
+        return tuple(dict.fromkeys(view.record.resource for view in reversed(VIEWS)))
+
+    def subscription_ids(self) -> Sequence[SubscriptionId]:
+        return [view.record.id for view in VIEWS]
+
+    def subscription(self, ident: SubscriptionId, *, account: AccountId) -> View | None:
+        view = VIEWS[ident - 1]
+        return view if view.record.account == account else None
+
+    def namesakes(self, one: SubscriptionRecord) -> Sequence[SubscriptionRecord]:
+        alike = [view.record for view in VIEWS if view.record.call_id == one.call_id]
+        return [other for other in reversed(alike) if (other.resource, other.event) == (one.resource, one.event)]
+
+    def counts(self, resource: ResourceId, account: AccountId) -> Mapping[str, int]:
+        return Counter(view.record.event for view in self.subscriptions(account, resource=resource))
 
     def lamp(self, resource: ResourceId) -> Lamp:
         return LAMPS.get(resource, Lamp(DialogState.TERMINATED, 0.0))
@@ -163,38 +206,10 @@ class FakeService:
             state.merge(change)
         return state
 
-    def lamps(self, account: AccountId) -> dict[ResourceId, Lamp]:
-        return dict(LAMPS) if account == OFFICE else {}
-
     def resource(self, account: AccountId, extension: str) -> ResourceId:
         if not extension.isprintable() or " " in extension or "@" in extension:
             raise InvalidExtension(extension)
-        return resource_id(extension, REALMS[account])
-
-    async def set_state(
-        self,
-        account: AccountId,
-        resources: Sequence[ResourceId],
-        state: DialogState | None,
-        *,
-        expires: int | None = None,
-        messages: Messages | None = None,
-        do_not_disturb: bool | None = None,
-        by: str = "",
-    ) -> None:
-        more = (
-            [messages and list(astuple(messages)), do_not_disturb] if (messages, do_not_disturb) != (None, None) else []
-        )
-        self._accept(by, "set", account, list(resources), state and state.value, expires, *more)
-
-    async def reset(self, account: AccountId, resources: Sequence[ResourceId], *, by: str = "") -> None:
-        self._accept(by, "reset", account, list(resources))
-
-    def _accept(self, by: str, *command: object) -> None:
-        if self.failure is not None:
-            raise self.failure
-        self.callers.append(by)
-        self.commands.append(list(command))
+        return resource_id(extension, self.directory.account(account).realm)
 
 
 def _document(state: DialogState) -> Document:

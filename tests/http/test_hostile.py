@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from aiohttp.web import Application
 
 from sipresence.http.server import serve
 from tests.http.conftest import Client
-from tests.http.fake import OFFICE, FakeService
+from tests.http.fake import FakeService
+from tests.office import OFFICE
 
 EXTENSION = f"/v2/accounts/{OFFICE}/presence/101"
 TOKEN = {"X-Auth-Token": "demo-token"}
@@ -31,6 +33,7 @@ async def command(client: Client, body: bytes, **headers: str) -> tuple[int, dic
         pytest.param(b'{"data": {"action": "reset", "x": NaN}}', id="NaN"),
         pytest.param(b'{"data": {"action": "reset", "x": -Infinity}}', id="Infinity"),
         pytest.param(b'{"data": {"action": "reset", "x": 1e999}}', id="overflow"),
+        pytest.param(b'{"data": {"action": "reset", "x": ' + b"9" * 400 + b".0}}", id="overflow without exponent"),
         pytest.param(b'{"data": {"action": "reset", "x": ' + b"9" * 5000 + b"}}", id="5000 digits"),
         pytest.param(b'{"data": {"action": "set", "action": "reset", "state": "early"}}', id="duplicate name"),
         pytest.param(b"[" * 60_000, id="open brackets"),
@@ -185,6 +188,12 @@ async def test_a_request_id_cannot_carry_text_of_its_own(client: Client) -> None
         assert ((await response.json())["request_id"] == given) is fit
 
 
+async def test_no_two_requests_get_the_same_id(client: Client) -> None:
+    names = [(await client.get(EXTENSION, headers=TOKEN)).headers["X-Request-ID"] for _ in range(3)]
+    assert len(set(names)) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -224,7 +233,7 @@ async def test_a_caller_that_hangs_up_is_no_failure_of_ours(application: Applica
 async def test_no_log_line_holds_a_token(
     client: Client, service: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    service.failure = RuntimeError("unforeseen")
+    service.commands.failure = RuntimeError("unforeseen")
     with structlog.testing.capture_logs() as lines:
         await client.post(EXTENSION + "?auth_token=demo-token", json={"data": {"action": "reset"}})
         await client.get("/v2/nothing?auth_token=demo-token")

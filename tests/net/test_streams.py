@@ -260,6 +260,27 @@ async def test_a_connection_that_ends_is_reported_once() -> None:
         assert edge.transports.way(Hop(flow, "TCP", flow.host, flow.port, prefer_flow=True)) is None
 
 
+async def test_an_answer_and_its_notify_leave_together() -> None:
+    async with opened() as edge:
+        reader, writer = await edge.connect()
+        writer.write(MESSAGE)
+        _, flow = await edge.message()
+        edge.transports.send(Transmit(b"the answer, ", flow, (flow.host, flow.port)))
+        await asyncio.sleep(0)  # the turn of the loop in which NOTIFYs are sent
+        edge.transports.send(Transmit(b"the NOTIFY", flow, (flow.host, flow.port)))
+        assert await reader.read(100) == b"the answer, the NOTIFY"
+
+
+async def test_what_waits_to_leave_precedes_the_end() -> None:
+    async with opened() as edge:
+        reader, writer = await edge.connect()
+        writer.write(MESSAGE)
+        _, flow = await edge.message()
+        edge.transports.send(Transmit(b"the last answer", flow, (flow.host, flow.port)))
+        edge.transports.close()
+        assert await closed(reader) == b"the last answer"
+
+
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 

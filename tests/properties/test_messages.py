@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from sipresence.errors import MalformedMessage, SipError
 from sipresence.sip import uas
+from sipresence.sip.answer import response
 from sipresence.sip.dialog import remote_target, route_set, targeting
 from sipresence.sip.framing import StreamFramer
 from sipresence.sip.headers import (
+    NameAddr,
     accepts,
     parse_cseq,
     parse_event,
@@ -20,7 +22,7 @@ from sipresence.sip.headers import (
     parse_via,
     split_list,
 )
-from sipresence.sip.message import Request, Response, parse, response
+from sipresence.sip.message import Request, Response, parse
 from sipresence.sip.transaction import TransactionLayer, Transmit
 from sipresence.sip.uri import Uri, join_host_port, parse_uri
 from tests.builders import flow, options, request, response_to, subscribe
@@ -70,7 +72,7 @@ def test_a_uri_and_back(uri: Uri) -> None:
 @given(st.one_of(QUOTED, st.lists(TOKEN, max_size=2).map(" ".join)), URI, PARAMS)
 def test_a_name_addr_and_back(display: str, uri: Uri, params: str) -> None:
     text = f"{display} <{written(uri)}>{params}".strip()
-    assert parse_name_addr(text) == (written(uri), params)
+    assert parse_name_addr(text) == NameAddr(written(uri), params)
     assert split_list(f"{text} , {text}") == [text, text]
 
 

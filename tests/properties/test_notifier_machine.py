@@ -12,11 +12,10 @@ The model knows what each phone was promised and what it was sent, and holds the
 
 import asyncio
 import logging
-from collections.abc import Container, Coroutine, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import ip_network
-from typing import Any
 
 import pytest
 import structlog
@@ -24,9 +23,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sipresence.accounts import Account
 from sipresence.authentication import Authenticator
 from sipresence.backends.memory import LocalBus
-from sipresence.directory import Account, Directory
+from sipresence.commands import Command as Asked
+from sipresence.commands import NotifyAgain, Reset, SetState, Terminate
+from sipresence.directory import Directory
 from sipresence.errors import StoreError
 from sipresence.events import subscribe as subscribe_module
 from sipresence.events import subscription as subscription_module
@@ -38,9 +40,10 @@ from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import DialogState
 from sipresence.events.resources import Resources
 from sipresence.events.subscribe import Limits
-from sipresence.events.subscription import ENDING_STATUSES, UNREACHABLE, SubscriptionView
+from sipresence.events.subscription import ENDING_STATUSES, UNREACHABLE, Reason, SubscriptionView
 from sipresence.events.timeline import Chronicle
 from sipresence.names import ResourceId, SubscriptionId, extension_of
+from sipresence.receipt import Receipt
 from sipresence.service import PresenceService, ServiceSettings
 from sipresence.sip.digest import Nonces
 from sipresence.sip.flow import Flow
@@ -128,12 +131,12 @@ class Dialog:
 
 @dataclass
 class Command:
-    """A set or reset that waits for its commit."""
+    """A command that waits for its commit; `state` is None for one that changes no lamp."""
 
-    task: "asyncio.Task[None]"
+    task: "asyncio.Task[Receipt]"
     batch: int
     resource: ResourceId
-    state: DialogState
+    state: DialogState | None
     until: float = float("inf")
 
 
@@ -328,11 +331,15 @@ class NotifierMachine(RuleBasedStateMachine):
 
     # Admins
 
-    def _command(self, verb: Coroutine[Any, Any, None], resource: ResourceId, state: DialogState, until: float) -> None:
+    def _command(self, asked: Asked, *, state: DialogState | None = None, until: float = float("inf")) -> None:
         batch = len(self.store.submitted)
-        task = self.loop.create_task(verb)
-        self.commands.append(Command(task, batch, resource, state, until))
+        task = self.loop.create_task(self.service.commands.carry_out(OFFICE, [asked]))
+        self.commands.append(Command(task, batch, asked.resources[0], state, until))
         self._spin()
+
+    def _done(self, command: Command) -> None:
+        if command.state is not None:
+            self.lamps[command.resource] = (command.state, command.until)
 
     def _spin(self) -> None:
         """Let the loop run until every task waits; take note of the commands that are done."""
@@ -343,7 +350,7 @@ class NotifierMachine(RuleBasedStateMachine):
             self.commands.remove(command)
             if command.task.exception() is None:
                 assert command.batch not in self.failed_batches
-                self.lamps[command.resource] = (command.state, command.until)
+                self._done(command)
             else:
                 assert isinstance(command.task.exception(), StoreError)
                 assert command.batch in self.failed_batches
@@ -359,13 +366,27 @@ class NotifierMachine(RuleBasedStateMachine):
         if state is None:
             self._reset(resource)
         else:
-            verb = self.service.set_state(OFFICE, [resource], DialogState(state), expires=expires)
+            asked = SetState([resource], DialogState(state), expires)
             until = float("inf") if expires is None else self.clock.now() + expires
-            self._command(verb, resource, DialogState(state), until)
+            self._command(asked, state=DialogState(state), until=until)
         self._go_on(then)
 
     def _reset(self, resource: ResourceId) -> None:
-        self._command(self.service.reset(OFFICE, [resource]), resource, DialogState.TERMINATED, float("inf"))
+        self._command(Reset([resource]), state=DialogState.TERMINATED)
+
+    @rule(resource=resources, then=thens)
+    def notify_again(self, resource: ResourceId, then: Then) -> None:
+        self._command(NotifyAgain([resource]))
+        self._go_on(then)
+
+    @rule(number=numbers, reason=st.sampled_from(Reason), then=thens)
+    def terminate(self, number: int, reason: Reason, then: Then) -> None:
+        phone = self.phones[number]
+        if phone.tag and phone.waits is None:
+            call_id, from_tag = phone.name
+            phone.forget()
+            self._command(Terminate([phone.resource], f"{call_id};from-tag={from_tag}", reason))
+        self._go_on(then)
 
     # The store, the loop, time
 
@@ -430,7 +451,7 @@ class NotifierMachine(RuleBasedStateMachine):
             del done  # nobody is left to hear of it
         for command in self.commands:
             if command.batch == batch:
-                self.lamps[command.resource] = (command.state, command.until)
+                self._done(command)
             command.task.cancel()
         self.commands.clear()
         self.loop.run_until_complete(asyncio.sleep(0))

@@ -204,3 +204,15 @@ def test_no_more_than_burst_and_rate_are_looked_at(rate: float, burst: int, gaps
             heard += 1
             buckets.charge("me", now)
     assert heard <= burst + (now - NOW) * rate * 1.001 + 1
+
+
+def test_how_many_tokens_are_left() -> None:
+    buckets: Buckets[str] = Buckets(rate=10, burst=100)
+    now = 1_700_000_000.0
+    assert buckets.left("a", now) == 100
+    buckets.charge("a", now, 35)
+    assert buckets.left("a", now) == pytest.approx(65, abs=0.001)
+    assert buckets.left("a", now + 2) == pytest.approx(85, abs=0.001)
+    buckets.charge("a", now, 1000)
+    assert buckets.left("a", now) == 0
+    assert (buckets.left("a", now + 60), buckets.left("b", now)) == (100, 100)

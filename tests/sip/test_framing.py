@@ -41,6 +41,15 @@ def framed(*lines: bytes) -> bytes:
             0,
             id="RFC 3261 7.3.1: what continues another header is no Content-Length",
         ),
+        pytest.param(
+            [framed(b"l", b"\t: 0")], [framed(b"l", b"\t: 0")], 0, id="RFC 3261 7.3.1: folded before its colon"
+        ),
+        pytest.param(
+            [framed(b"Language: 9", b"l", b"l: 0")],
+            [framed(b"Language: 9", b"l", b"l: 0")],
+            0,
+            id="RFC 3261 8.2.2: what only looks like one, or has no colon, is ignored",
+        ),
     ],
 )
 def test_messages_and_pings(portions: list[bytes], messages: list[bytes], pings: int) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from sipresence.errors import MalformedMessage
-from sipresence.sip.message import MAX_HEAD_BYTES, MAX_HEADERS, Request, Response, parse, response
+from sipresence.sip.answer import response
+from sipresence.sip.message import MAX_HEAD_BYTES, MAX_HEADERS, Request, Response, parse
 from tests.builders import Fields, flow, options, parsed, parsed_response, request, response_to, subscribe
 
 VIA = "SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK1"

@@ -11,8 +11,9 @@ import pytest
 
 from sipresence.errors import MalformedMessage, SipError
 from sipresence.sip import uas
+from sipresence.sip.answer import response
 from sipresence.sip.framing import StreamFramer
-from sipresence.sip.message import Response, parse, response
+from sipresence.sip.message import Response, parse
 from tests.builders import flow, parsed, parsed_response
 
 FOLDER = Path(__file__).parent.parent / "data" / "torture"
