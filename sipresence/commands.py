@@ -181,7 +181,7 @@ class Commands:
         if isinstance(command, SetState | Reset):
             return []
         names, wanted = dict.fromkeys(command.resources), command.dialog
-        views = (view for name in names for view in self._notifier.subscriptions(name, account=account))
+        views = (view for name in names for view in self._notifier.views.subscriptions(name, account=account))
         found = [view.record.id for view in views if wanted is None or goes_by(view.record, wanted)]
         if wanted is not None and not found:
             raise UnknownSubscription(wanted)
@@ -207,7 +207,7 @@ class Commands:
         for command in commands:
             if isinstance(command, SetState | Reset):
                 for name in command.resources:
-                    idents += self._notifier.subscribers(name)
+                    idents += self._notifier.views.subscribers(name)
         due = {ident: self._notifier.due_cseq(ident) for ident in idents}
         waiting = Waiting({ident: cseq for ident, cseq in due.items() if cseq is not None})
         self._waiting.append(waiting)

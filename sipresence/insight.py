@@ -71,9 +71,9 @@ class Insight:
 
     def timeline(self, account: AccountId, resource: ResourceId, *, call_id: CallId | None = None) -> Timeline:
         """What happened to a resource, and to the account's subscriptions to it, or to those with one Call-ID."""
-        return self._notifier.timeline(resource, account=account, call_id=call_id)
+        return self._notifier.views.timeline(resource, account=account, call_id=call_id)
 
     def timelines(self, account: AccountId, call_id: CallId) -> Sequence[Timeline]:
         """The same of every resource that subscriptions with this Call-ID are, or were, about."""
-        names = self._notifier.watched_by(call_id, account=account)
+        names = self._notifier.views.watched_by(call_id, account=account)
         return [self.timeline(account, name, call_id=call_id) for name in names]

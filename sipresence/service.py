@@ -231,7 +231,7 @@ class PresenceService:
     ) -> Iterator[SubscriptionView]:
         """The living subscriptions of an account, or those to one resource, or of one event package."""
         for name in self.resources() if resource is None else (resource,):
-            yield from self._notifier.subscriptions(name, account=account, event=event)
+            yield from self._notifier.views.subscriptions(name, account=account, event=event)
 
     def resources(self) -> Sequence[ResourceId]:
         """Every resource of every account that is subscribed to or of which something is known."""
@@ -239,19 +239,19 @@ class PresenceService:
 
     def subscription_ids(self) -> Sequence[SubscriptionId]:
         """The name of every subscription of every account, the oldest first."""
-        return self._notifier.subscription_ids()
+        return self._notifier.views.subscription_ids()
 
     def subscription(self, ident: SubscriptionId, *, account: AccountId) -> SubscriptionView | None:
         """One living subscription of an account."""
-        return self._notifier.view(ident, account=account)
+        return self._notifier.views.view(ident, account=account)
 
     def namesakes(self, record: SubscriptionRecord) -> Sequence[SubscriptionRecord]:
         """The living subscriptions to the same under the same Call-ID, this one too, the newest first."""
-        return self._notifier.namesakes(record)
+        return self._notifier.views.namesakes(record)
 
     def counts(self, resource: ResourceId, account: AccountId) -> Mapping[str, int]:
         """How many living subscriptions to a resource an account has, by event package."""
-        return self._notifier.counts(resource, account=account)
+        return self._notifier.views.counts(resource, account=account)
 
     def registrations(self, account: AccountId, resource: ResourceId | None = None) -> Iterator[BindingRecord]:
         """The contacts under which an account's devices are registered, or those with one lamp."""

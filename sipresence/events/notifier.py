@@ -5,7 +5,7 @@ The dictionaries are the truth at run time; the store is written through the eff
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from sipresence.deadlines import Deadlines
@@ -31,14 +31,13 @@ from sipresence.events.subscription import (
     Input,
     Reason,
     Subscription,
-    SubscriptionView,
     stored_flow,
 )
 from sipresence.events.teller import Teller
-from sipresence.events.timeline import Chronicle, End, Timeline
-from sipresence.events.trace import trace
+from sipresence.events.timeline import Chronicle, End
+from sipresence.events.views import Views
 from sipresence.figures import Histogram, NotifierFigures
-from sipresence.names import AccountId, CallId, ResourceId, SubscriptionId
+from sipresence.names import AccountId, ResourceId, SubscriptionId
 from sipresence.sip.dialog import DialogKey
 from sipresence.sip.flow import Flow
 from sipresence.sip.headers import Event
@@ -80,6 +79,7 @@ class Notifier:
         self._roll = Roll(self._quotas, self._resources)
         unpaced = Pacing(rate=0, in_flight=0)
         self._teller = Teller(self._resources, unpaced if pacing is None else pacing, window=window)
+        self.views = Views(self._subscriptions, self._roll, self._resources)
         self._farewells: Deadlines[SubscriptionId] = Deadlines()
         self._notifies: Counter[int] = Counter()  # by final status
         self._change_to_answered = Histogram()
@@ -113,47 +113,6 @@ class Notifier:
 
     # What edges may see
 
-    def subscriptions(
-        self, name: ResourceId, *, account: AccountId | None = None, event: str | None = None
-    ) -> Iterator[SubscriptionView]:
-        """The living subscriptions to a resource, of one account, in one event package, the newest first.
-
-        Each is looked at in its turn: whoever takes his time does not see what has ended meanwhile.
-        """
-        for subscription in sorted(self._resources.get(name).subscribers.values(), key=_id, reverse=True):
-            record = subscription.record
-            wanted = account in (None, record.account) and event in (None, record.event)
-            if wanted and self._roll.lists(subscription):
-                yield subscription.view()
-
-    def subscription_ids(self) -> list[SubscriptionId]:
-        """Every subscription, the oldest first; among them some that have ended, and wait for their last answer."""
-        return sorted(self._subscriptions)
-
-    def view(self, ident: SubscriptionId, *, account: AccountId) -> SubscriptionView | None:
-        """One living subscription of an account."""
-        subscription = self._subscriptions.get(ident)
-        if subscription is None or subscription.record.account != account or not self._roll.lists(subscription):
-            return None
-        return subscription.view()
-
-    def counts(self, name: ResourceId, *, account: AccountId) -> Counter[str]:
-        """How many living subscriptions to a resource an account has, by event package."""
-        subscribers = self._resources.get(name).subscribers.values()
-        return Counter(one.record.event for one in subscribers if one.record.account == account)
-
-    def namesakes(self, record: SubscriptionRecord) -> list[SubscriptionRecord]:
-        """The living subscriptions to the same under the same Call-ID, this one too, the newest first."""
-        subscribers = self._resources.get(record.resource).subscribers.values()
-        same = [one.record for one in subscribers if one.record.call_id == record.call_id]
-        alike = (one for one in same if one.account == record.account and one.event == record.event)
-        return sorted(alike, key=lambda one: one.id, reverse=True)
-
-    def subscribers(self, name: ResourceId) -> list[SubscriptionId]:
-        """The living subscriptions that are told of a resource, those to lists too."""
-        resource = self._resources.get(name)
-        return [*resource.subscribers, *(resource.lists or ())]
-
     def due_cseq(self, ident: SubscriptionId) -> int | None:
         """The CSeq of the NOTIFY by which a subscriber learns what is true now: 0 if it has, None if it is gone."""
         subscription = self._subscriptions.get(ident)
@@ -180,24 +139,6 @@ class Notifier:
         """The row of a subscription, until its last NOTIFY is answered."""
         subscription = self._subscriptions.get(ident)
         return subscription.record if subscription is not None else None
-
-    def timeline(self, name: ResourceId, *, account: AccountId, call_id: CallId | None = None) -> Timeline:
-        """What happened to a resource, and to the subscriptions to it that this account has."""
-
-        def wanted(record: SubscriptionRecord) -> bool:
-            return record.account == account and record.resource == name and call_id in (None, record.call_id)
-
-        return trace(self._resources.get(name), self._chronicle, wanted)
-
-    def watched_by(self, call_id: CallId, *, account: AccountId) -> Sequence[ResourceId]:
-        """The resources that subscriptions with this Call-ID are, or were, about. It looks at every subscription."""
-
-        def wanted(record: SubscriptionRecord) -> bool:
-            return record.call_id == call_id and record.account == account
-
-        living = [one.record.resource for one in self._roll if wanted(one.record)]
-        ended = [gone.record.resource for gone, _ in self._chronicle.endings(wanted)]
-        return tuple(dict.fromkeys((*living, *ended)))
 
     def figures(self) -> NotifierFigures:
         """What has been counted."""
@@ -535,7 +476,3 @@ class Notifier:
         self._farewells.discard(subscription.record.id)
         self._lists.remove(subscription)
         self._roll.remove(subscription)
-
-
-def _id(subscription: Subscription) -> SubscriptionId:
-    return subscription.record.id

@@ -50,7 +50,7 @@ def test_a_phone_that_refused_or_was_not_reached_is_told_at_once(status: int) ->
 def test_a_phone_that_has_been_told_nothing_since_a_restart_is_told_at_once() -> None:
     desk = Desk()
     first = desk.subscribed()
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     desk.restart(Save(view.record, None), spread=60.0)
     assert notified(again(desk, first.id)).cseq > 1
     assert desk.wait(61) == [], "and not once more"
@@ -92,7 +92,7 @@ def test_the_last_notify_says_why(reason: Reason) -> None:
     assert forget == Forget(first.id)
     assert isinstance(last, SendNotify)
     assert last.notify.subscription_state == f"terminated;reason={reason}"
-    assert list(desk.notifier.subscriptions(LAMP)) == []
+    assert list(desk.notifier.views.subscriptions(LAMP)) == []
     assert desk.answer(last.notify) == []
     assert desk.notifier.record(first.id) is None
 
@@ -108,7 +108,7 @@ def test_a_refresh_finds_nothing_and_the_timeline_says_who() -> None:
     desk = Desk()
     first = desk.subscribed()
     desk.notifier.terminate(first.id, Reason.DEACTIVATED, now=desk.now)
-    events = desk.notifier.timeline(LAMP, account=OFFICE).events
+    events = desk.notifier.views.timeline(LAMP, account=OFFICE).events
     assert Ended(NOW, End.TERMINATED) in [event.what for event in events]
     assert desk.notifier.figures().subscriptions_ended == {"terminated": 1}
     assert desk.wait(8000) == []
@@ -122,9 +122,9 @@ def test_who_is_told_of_a_resource_by_itself_or_in_a_list() -> None:
     member = MEMBERS[0][0]
     alone = desk.subscribed(member, call_id="alone")
     listed = subscribed(desk, call_id="listed")
-    assert desk.notifier.subscribers(member) == [alone.id, listed.id]
-    assert desk.notifier.subscribers(LIST) == [listed.id]
-    assert desk.notifier.subscribers(ResourceId("nobody@office.example.com")) == []
+    assert desk.notifier.views.subscribers(member) == [alone.id, listed.id]
+    assert desk.notifier.views.subscribers(LIST) == [listed.id]
+    assert desk.notifier.views.subscribers(ResourceId("nobody@office.example.com")) == []
 
 
 def test_the_notify_that_tells_what_is_true_now() -> None:
@@ -156,13 +156,13 @@ def test_counts_views_and_namesakes_are_of_one_account_and_living() -> None:
     first = desk.subscribed()
     fork = desk.subscribed(from_tag="fork")
     other = desk.subscribed(call_id="other", way=flow(port=5062))
-    assert desk.notifier.counts(LAMP, account=OFFICE) == {"dialog": 3}
-    assert desk.notifier.counts(LAMP, account=SHOP) == {}
-    view = desk.notifier.view(first.id, account=OFFICE)
+    assert desk.notifier.views.counts(LAMP, account=OFFICE) == {"dialog": 3}
+    assert desk.notifier.views.counts(LAMP, account=SHOP) == {}
+    view = desk.notifier.views.view(first.id, account=OFFICE)
     assert view is not None
-    assert [one.id for one in desk.notifier.namesakes(view.record)] == [fork.id, first.id]
-    assert desk.notifier.view(first.id, account=SHOP) is None
+    assert [one.id for one in desk.notifier.views.namesakes(view.record)] == [fork.id, first.id]
+    assert desk.notifier.views.view(first.id, account=SHOP) is None
     desk.notifier.terminate(other.id, Reason.DEACTIVATED, now=desk.now)
-    assert desk.notifier.view(other.id, account=OFFICE) is None
-    assert desk.notifier.subscription_ids() == [first.id, fork.id, other.id], "it waits for its last answer"
+    assert desk.notifier.views.view(other.id, account=OFFICE) is None
+    assert desk.notifier.views.subscription_ids() == [first.id, fork.id, other.id], "it waits for its last answer"
     assert view.replied_at == NOW

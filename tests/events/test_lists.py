@@ -539,11 +539,11 @@ def test_it_is_seen_under_the_name_of_the_list() -> None:
     desk = a_desk()
     subscribed(desk)
     desk.answer(notified(desk.set(EARLY, BOB)))
-    (view,) = desk.notifier.subscriptions(LIST)
+    (view,) = desk.notifier.views.subscriptions(LIST)
     assert (view.version, view.reply) == (1, 200)
     assert view.body is not None
     assert 'version="1" fullState="false"' in view.body
-    assert list(desk.notifier.subscriptions(BOB)) == []
+    assert list(desk.notifier.views.subscriptions(BOB)) == []
 
 
 def test_what_happened_to_it_can_be_looked_up() -> None:
@@ -551,7 +551,7 @@ def test_what_happened_to_it_can_be_looked_up() -> None:
     notify = subscribed(desk)
     desk.answer(notified(desk.set(EARLY, BOB)))
     desk.answer(notified(refresh(desk, notify, expires=0)))
-    timeline = desk.notifier.timeline(LIST, account=OFFICE)
+    timeline = desk.notifier.views.timeline(LIST, account=OFFICE)
     notifies = [event for event in timeline.events if type(event.what).__name__ == "Notified"]
     assert [event.what.state for event in notifies] == [TERMINATED, EARLY, EARLY]  # type: ignore[union-attr]
     assert isinstance(notifies[-1].document, RlmiDocument)

@@ -104,7 +104,7 @@ def test_a_fetch_gets_one_notify_and_nothing_is_kept(desk: Desk) -> None:
         case effects:
             pytest.fail(f"{effects}")
     assert len(desk.notifier) == 0
-    assert list(desk.notifier.subscriptions(LAMP)) == []
+    assert list(desk.notifier.views.subscriptions(LAMP)) == []
     assert desk.answer(notify) == []
 
 
@@ -211,7 +211,7 @@ def test_a_refused_refresh_changes_nothing_but_its_cseq_counts(desk: Desk) -> No
     first = desk.subscribe(expires=600)
     tag = answered(first).to_tag
     assert refused(desk, tag, cseq=9, expires=1) == 423
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     assert view.record is saved(first).record
     assert refused(desk, tag, cseq=8) == 500
     assert Forget(ONE) in desk.wait(600)
@@ -231,7 +231,7 @@ def test_an_unsubscribe_forgets_answers_and_says_goodbye(desk: Desk) -> None:
         case other:
             pytest.fail(f"{other}")
     assert len(desk.notifier) == 0
-    assert list(desk.notifier.subscriptions(LAMP)) == []
+    assert list(desk.notifier.views.subscriptions(LAMP)) == []
     assert refused(desk, tag, cseq=3) == 481
     assert desk.answer(notify) == []
     assert desk.set(EARLY) == []
@@ -609,7 +609,7 @@ def test_a_wrong_clock_makes_no_row_last_for_ever() -> None:
     row = saved(desk.subscribe())
     desk.now -= 10**8
     desk.restart(row)
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     assert view.record.expires_at == desk.now + 7200
 
 
@@ -643,7 +643,7 @@ def test_a_refresh_that_was_not_saved_leaves_expiry_target_and_cseq(desk: Desk) 
     desk.now += 10
     refresh = desk.refresh(tag, flow(port=5999), cseq=7, expires=3600, contact="<sip:102@192.0.2.7:5999>")
     assert desk.notifier.not_saved(saved(refresh), now=desk.now) is False
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     assert view.record is saved(first).record
     desk.answer(notified(refresh))
     told = notified(desk.set(EARLY))
@@ -683,7 +683,7 @@ def test_a_later_subscribe_whose_commit_is_still_open_decides(desk: Desk) -> Non
     first = desk.subscribe()
     second = desk.refresh(answered(first).to_tag)
     assert desk.notifier.not_saved(saved(first), now=NOW) is False
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     assert view.record is saved(second).record
 
 
@@ -717,10 +717,10 @@ def test_a_change_of_state_that_was_not_saved_changes_nothing(desk: Desk) -> Non
 def test_the_views_of_a_resource_come_newest_first(desk: Desk) -> None:
     for n in range(3):
         desk.subscribed(call_id=f"{n}@phone")
-    views = list(desk.notifier.subscriptions(LAMP))
+    views = list(desk.notifier.views.subscriptions(LAMP))
     assert [view.record.call_id for view in views] == ["2@phone", "1@phone", "0@phone"]
     assert {(view.sequence, view.version, view.reply) for view in views} == {(1, 0, 200)}
-    assert list(desk.notifier.subscriptions(ResourceId("nobody@office.example.com"))) == []
+    assert list(desk.notifier.views.subscriptions(ResourceId("nobody@office.example.com"))) == []
 
 
 def test_a_request_is_read_before_anything_is_changed(desk: Desk) -> None:

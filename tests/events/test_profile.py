@@ -199,7 +199,7 @@ def test_a_subscription_says_which_profile_it_has() -> None:
     desk = Desk(profiles=[profile()])
     desk.subscribe(headers={"User-Agent": "Phone"})
     desk.subscribe(call_id="2")
-    assert [view.profile for view in desk.notifier.subscriptions(LAMP)] == ["", "test"]
+    assert [view.profile for view in desk.notifier.views.subscriptions(LAMP)] == ["", "test"]
 
 
 # Phones that need no profile: what all are told suits them

@@ -12,7 +12,7 @@ EARLY, CONFIRMED, IDLE = DialogState.EARLY, DialogState.CONFIRMED, DialogState.T
 
 
 def timeline(desk: Desk, call_id: str | None = None) -> Timeline:
-    return desk.notifier.timeline(LAMP, account=OFFICE, call_id=None if call_id is None else CallId(call_id))
+    return desk.notifier.views.timeline(LAMP, account=OFFICE, call_id=None if call_id is None else CallId(call_id))
 
 
 def kinds(found: Timeline) -> list[str]:
@@ -112,11 +112,11 @@ def test_a_refresh_moves_abandons_and_tells_again() -> None:
 def test_an_end_is_told_with_its_last_notify() -> None:
     desk = Desk()
     desk.subscribed()
-    record = desk.notifier.watched_by(CallId("none"), account=OFFICE)
+    record = desk.notifier.views.watched_by(CallId("none"), account=OFFICE)
     assert record == ()
     desk.set(IDLE)  # else nothing would be known of the lamp, once nobody watches it
     desk.now += 1
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     final = notified(desk.refresh(view.record.local_tag, expires=0))
     desk.now += 1
     desk.answer(final, took=0.5)
@@ -137,7 +137,7 @@ def test_why_it_ended() -> None:
         else:
             desk.wait(3600)
         ends += [event.what.end for event in timeline(desk, call_id).events if isinstance(event.what, Ended)]
-        assert desk.notifier.watched_by(notify.call_id, account=OFFICE) == (LAMP,)
+        assert desk.notifier.views.watched_by(notify.call_id, account=OFFICE) == (LAMP,)
     assert ends == [End.EXPIRED, End.REFUSED, End.FAILED]
     assert desk.notifier.figures().subscriptions_ended == {"expired": 1, "refused": 1, "failed": 1}
 
@@ -159,7 +159,7 @@ def test_a_restart_begins_anew() -> None:
 def test_a_refresh_that_the_store_could_not_keep() -> None:
     desk = Desk()
     desk.subscribed()
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     save = saved(desk.refresh(view.record.local_tag))
     desk.notifier.not_saved(save, now=desk.now)
     assert kinds(timeline(desk))[:3] == ["subscribed", "refreshed", "undone"]
@@ -189,7 +189,7 @@ def test_a_resource_that_was_forgotten_gives_no_wrong_document() -> None:
     notify = desk.subscribed()
     desk.answer(notified(desk.set(EARLY)))
     desk.answer(notified(desk.reset()))
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     desk.answer(notified(desk.refresh(view.record.local_tag, expires=0)))
     assert desk.notifier.resources() == ()
     desk.now += 1
@@ -208,10 +208,10 @@ def test_one_call_and_one_account() -> None:
     desk.subscribed(OTHER_LAMP, call_id="mine")
     assert len(timeline(desk).phones) == 2
     assert [belief.record.call_id for belief in timeline(desk, "mine").phones] == ["mine"]
-    assert desk.notifier.watched_by(CallId("mine"), account=OFFICE) == (LAMP, OTHER_LAMP)
+    assert desk.notifier.views.watched_by(CallId("mine"), account=OFFICE) == (LAMP, OTHER_LAMP)
     stranger = AccountId("f" * 32)
-    assert desk.notifier.watched_by(CallId("mine"), account=stranger) == ()
-    assert desk.notifier.timeline(LAMP, account=stranger).phones == []
+    assert desk.notifier.views.watched_by(CallId("mine"), account=stranger) == ()
+    assert desk.notifier.views.timeline(LAMP, account=stranger).phones == []
 
 
 def test_nothing_is_known_of_what_nobody_spoke_of() -> None:
@@ -223,7 +223,7 @@ def test_the_last_that_ended_stay() -> None:
     desk = Desk()
     for number in range(ENDED + 5):
         desk.subscribed(call_id=f"call-{number}")
-        (view,) = desk.notifier.subscriptions(LAMP)
+        (view,) = desk.notifier.views.subscriptions(LAMP)
         desk.answer(notified(desk.refresh(view.record.local_tag, call_id=f"call-{number}", expires=0)))
     ended = [event.record.call_id for event in timeline(desk).events if isinstance(event.what, Ended) and event.record]
     assert ended == [f"call-{number}" for number in range(5, ENDED + 5)]
@@ -239,7 +239,7 @@ def test_names_are_bounded() -> None:
 def test_latency_is_measured_from_the_change_and_for_news_only() -> None:
     desk = Desk()
     assert notified(desk.subscribe()).changed_at == 0.0, "a SUBSCRIBE is no change"
-    (view,) = desk.notifier.subscriptions(LAMP)
+    (view,) = desk.notifier.views.subscriptions(LAMP)
     desk.notifier.notify_answered(view.record.id, status=200, retry_after=None, now=desk.now, sent_at=desk.now)
     notify = notified(desk.deliver(set_manually(OFFICE, LAMP, state=EARLY, at=NOW - 2)))
     assert notify.changed_at == NOW - 2
