@@ -24,7 +24,7 @@ check: .venv/test
 # For so long: 2,000 phones on TCP that break their connections and come back, and then a server that is killed again and
 # again; in the end a restart with 100,000 subscriptions. `make test` has short ones.
 SECONDS ?= 180
-SOAKS := tests/e2e/test_soak.py tests/e2e/test_crash_harness.py tests/e2e/test_restart.py
+SOAKS := tests/e2e/test_soak.py tests/e2e/test_crash_harness.py tests/e2e/test_restart.py tests/e2e/test_large_list.py
 soak: .venv/test
 	SIPRESENCE_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -s $(SOAKS)
 

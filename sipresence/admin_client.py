@@ -133,7 +133,7 @@ class AdminClient:
 
     async def list(self) -> Listing:
         """Return everything known of the account."""
-        return cast(Listing, await self._read("/presence?include=state", holding="states"))
+        return cast(Listing, await self._read("/presence?format=records&include=state", holding="states"))
 
     async def get(self, extension: str) -> ExtensionListing:
         """Return what is known of one extension."""

@@ -129,7 +129,8 @@ class Commands:
             if committed and patience:
                 waiting.append(self._await(commands, targets))
 
-        await commit(self._outbox, [*effects, *map(SaveAudit, entries)], then=finish)
+        # Written down first: no NOTIFY leaves before, so that none is answered before somebody waits for it.
+        await commit(self._outbox, [*map(SaveAudit, entries), *effects], then=finish)
         await asyncio.sleep(0)  # phones before the answer: where the store commits at once, NOTIFYs leave in this turn
         return await self._receipt(waiting[0], patience) if waiting else Receipt()
 

@@ -238,7 +238,8 @@ class PresenceService:
         return self._notifier.resources()
 
     def subscription_ids(self) -> Sequence[SubscriptionId]:
-        """The name of every subscription of every account, the oldest first."""
+        """The names of all subscriptions of all accounts, the oldest first, and of some that have ended. More may come
+        at its end."""
         return self._notifier.views.subscription_ids()
 
     def subscription(self, ident: SubscriptionId, *, account: AccountId) -> SubscriptionView | None:

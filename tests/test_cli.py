@@ -122,7 +122,7 @@ def test_list_shows_lamps_and_subscriptions(api: FakeApi) -> None:
     for shown in ("101", "early", "102", "terminated", "bob@office.example.com", "sip:bob@192.0.2.7:5060", "1234 s"):
         assert shown in result.stdout
     assert "200 (CSeq 4)" in result.stdout
-    assert api.requests == [("GET", f"{PRESENCE}?include=state", None)]
+    assert api.requests == [("GET", f"{PRESENCE}?format=records&include=state", None)]
 
 
 def test_what_comes_from_the_network_is_neither_markup_nor_steers_the_terminal(api: FakeApi) -> None:

@@ -69,7 +69,7 @@ async def test_several_commands_are_one_transaction_in_their_order() -> None:
     house = House(store=store)
     task = await waiting(house, *SEVERAL, patience=0.0)
     (batch,) = store.submitted
-    assert [type(write) for write in batch] == [SaveState] * 7 + [SaveAudit] * 4
+    assert [type(write) for write in batch] == [SaveAudit] * 4 + [SaveState] * 7
     assert [lamp.state for lamp in lamps(house, LAMP, PARKED)] == [TERMINATED] * 2
     store.commit()
     assert await task == Receipt()
@@ -97,6 +97,21 @@ async def test_where_one_names_nobody_none_is_done(house: House) -> None:
 
 
 # notify and terminate
+
+
+async def test_a_phone_is_told_again_once_that_is_written_down() -> None:
+    store = ManualStore()
+    house = House(store=store)
+    house.receive(subscribe())
+    store.commit()
+    (first,) = sent(house)
+    house.answer(first)
+    task = await waiting(house, NotifyAgain((LAMP,)))
+    assert sent(house) == []
+    store.commit()
+    (again,) = sent(house)
+    house.answer(again)
+    assert await task == Receipt(acknowledged=1)
 
 
 async def test_all_phones_of_an_extension_are_told_again(house: House) -> None:
@@ -137,7 +152,7 @@ async def test_a_subscription_is_ended(reason: Reason) -> None:
     (first,) = sent(house)
     house.answer(first)
     task = await waiting(house, Terminate((LAMP,), "1@phone", reason), patience=0.0)
-    assert [type(write) for write in store.submitted[-1]] == [Forget, SaveAudit]
+    assert [type(write) for write in store.submitted[-1]] == [SaveAudit, Forget]
     assert sent(house) == [], "not before it is committed"
     store.commit()
     await task

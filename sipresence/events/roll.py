@@ -1,7 +1,7 @@
 """The roll: the living subscriptions, by the tag that names them, and what follows from who is on it.
 
-That is when each of them expires, how many there may be (quotas) and are (census), and which flows must not break
-(lifelines). Nobody else touches these, so that all of them agree.
+That is when each of them expires, how many there may be (quotas) and are (census), their order (numbers), and which
+flows must not break (lifelines). Nobody else touches these, so that all of them agree.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from sipresence.deadlines import Deadlines
 from sipresence.events.census import Census
 from sipresence.events.lifelines import Lifelines
+from sipresence.events.numbers import Numbers
 from sipresence.events.quotas import Quotas
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resources import Resources
@@ -24,6 +25,7 @@ class Roll:
         self.expiries: Deadlines[SubscriptionId] = Deadlines()
         self.lifelines = Lifelines()
         self.census = Census()
+        self.numbers = Numbers()
         self._quotas = quotas
         self._resources = resources
         self._by_tag: dict[str, Subscription] = {}
@@ -52,6 +54,7 @@ class Roll:
     def add(self, subscription: Subscription) -> None:
         record = subscription.record
         self._by_tag[record.local_tag] = subscription
+        self.numbers.add(record.id)
         self._resources.subscribe(subscription)
         self.expiries.set(record.id, record.expires_at)
         self.lifelines.move(None, subscription.lifeline)
@@ -71,6 +74,7 @@ class Roll:
     def remove(self, subscription: Subscription) -> None:
         record = subscription.record
         del self._by_tag[record.local_tag]
+        self.numbers.remove(record.id)
         self.lifelines.move(subscription.lifeline, None)
         self._quotas.remove(record)
         self.census.move(record, None)

@@ -33,9 +33,9 @@ class Views:
             if wanted and self._roll.lists(subscription):
                 yield subscription.view()
 
-    def subscription_ids(self) -> list[SubscriptionId]:
-        """Every subscription, the oldest first; among them some that have ended, and wait for their last answer."""
-        return sorted(self._subscriptions)
+    def subscription_ids(self) -> Sequence[SubscriptionId]:
+        """Every subscription, the oldest first; among them some that have ended. More may come at its end."""
+        return self._roll.numbers.rising()
 
     def view(self, ident: SubscriptionId, *, account: AccountId) -> SubscriptionView | None:
         """One living subscription of an account."""

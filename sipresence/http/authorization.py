@@ -60,7 +60,7 @@ class Gate:
         self._costs: dict[Handler, int] = {}  # of handlers that strangers may call
         self._for_readers: set[Handler] = set()
 
-    def open_to_strangers(self, handler: Handler, *, cost: int) -> Handler:
+    def open_to_strangers(self, handler: Handler, *, cost: int = 0) -> Handler:
         """Let everybody call this handler."""
         self._costs[handler] = cost
         return handler
@@ -75,7 +75,8 @@ class Gate:
         """Let the caller in, or say 401, 429, 404 or 403, before anything else is looked at."""
         called = request.match_info.handler
         if called in self._costs:
-            self._charge(request, "", self._costs[called])
+            if self._costs[called]:
+                self._charge(request, "", self._costs[called])
             return await handler(request)
         try:
             caller = await self._caller(request)

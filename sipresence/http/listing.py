@@ -9,7 +9,6 @@ microseconds: whoever writes them can turn to other work in between. What comes 
 A page is one of the same records, by the numbers of subscriptions, which only rise.
 """
 
-import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from sipresence.addressing import subscriber_of
 from sipresence.events.package import PACKAGES
 from sipresence.events.record import SubscriptionRecord
 from sipresence.http.dialect import Dialect, ListFormat
-from sipresence.http.pieces import Members, object_of, unless_empty, value
+from sipresence.http.pieces import Members, object_of, pause, unless_empty, value
 from sipresence.http.subscriber import subscriber
 from sipresence.names import AccountId, ResourceId, SubscriptionId, extension_of
 from sipresence.objects import Json
@@ -34,7 +33,8 @@ GREGORIAN_OFFSET_S = 62_167_219_200
 """Seconds from the year 0, where Kazoo's clock starts, to the Unix epoch."""
 EXPIRES_FUDGE = 20  # s that Kazoo adds to what it has granted
 
-_SLICE = 64  # subscriptions of a page that are looked at in one go
+_LOOKS = 1024  # at subscriptions, in one go, for a page
+_LOOKS_OF_A_VIEW = 20  # what one of the account itself takes of that
 
 Keys: TypeAlias = Callable[[SubscriptionRecord], str]
 
@@ -98,14 +98,18 @@ class Listing:
         """Look for a page of those with this number or a higher one, and let others work in between."""
         idents = self._service.subscription_ids()
         views: list[SubscriptionView] = []
-        for looked_at, ident in enumerate(idents[bisect_left(idents, start) :]):
-            if looked_at % _SLICE == 0:
-                await asyncio.sleep(0)
-            view = self._service.subscription(ident, account=wanted.account)
+        looked_at = 0
+        for index in range(bisect_left(idents, start), len(idents)):
+            view = self._service.subscription(idents[index], account=wanted.account)
+            looked_at += 1 if view is None else _LOOKS_OF_A_VIEW
+            if looked_at >= _LOOKS:
+                looked_at = 0
+                await pause()
             if view is None or not wanted.takes(view.record):
                 continue
             if len(views) == size:
-                return Page(views, ident)
+                await pause()
+                return Page(views, idents[index])
             views.append(view)
         return Page(views, None)
 

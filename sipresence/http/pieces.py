@@ -4,6 +4,7 @@ An object is an iterator of members, each a name and the pieces of its value. No
 moment to pause, for whoever looks at much of which he writes little.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -13,6 +14,15 @@ from sipresence.objects import Json
 
 Pieces: TypeAlias = Iterator[str]
 Members: TypeAlias = Iterator[tuple[str, Pieces] | None]
+
+
+PAUSE_S = 0.001
+
+
+async def pause() -> None:
+    """Leave the loop to others, after a little work. It is not enough that it turns: the thread that
+    commits has to wait for a loop that never rests."""
+    await asyncio.sleep(PAUSE_S)
 
 
 def value(whole: Json) -> Pieces:

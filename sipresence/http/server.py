@@ -30,6 +30,7 @@ from sipresence.http.blackhole import Blackhole, make_listing
 from sipresence.http.body import MAX_BODY_BYTES
 from sipresence.http.dialect import DEFAULT, Dialect
 from sipresence.http.envelope import Envelopes, Refusal
+from sipresence.http.openapi import routes as openapi
 
 if TYPE_CHECKING:
     from sipresence.directory_service import DirectoryService
@@ -66,22 +67,23 @@ def make_application(
     application.router.add_route("*", "/v1{rest:(/.*)?}", _gone)
     application.router.add_get("/metrics", metrics.make_page(insight, version=version))
     health.add_routes(application.router, insight)
-    application.router.add_get("/v2/websocket{slash:/?}", blackhole.connect)
-    application.router.add_get("/v2/websockets{slash:/?}", make_listing(surface.envelopes))
     application.on_shutdown.append(blackhole.close)
-    application.add_subapp("/v2", _make_api(services, surface.envelopes, limits, dialect))
+    gate = Gate(services.directory.directory, services.sessions, limits, now=services.presence.now)
+    api = web.Application(middlewares=[gate.admit])
+    _add_api(api.router, gate, services, surface.envelopes, dialect)
+    api.router.add_get("/websocket{slash:/?}", gate.open_to_strangers(blackhole.connect))
+    api.router.add_get("/websockets{slash:/?}", gate.open_to_strangers(make_listing(surface.envelopes)))
+    openapi.add_routes(api.router, gate, application)
+    application.add_subapp("/v2", api)
     return application
 
 
-def _make_api(services: Services, envelopes: Envelopes, limits: RequestLimits, dialect: Dialect) -> web.Application:
-    """All that has to pass the gate: every dialect adds its routes to the same application."""
+def _add_api(router: web.UrlDispatcher, gate: Gate, services: Services, envelopes: Envelopes, dialect: Dialect) -> None:
+    """Add the routes of every dialect: all have to pass the gate."""
     users = services.directory.directory
-    gate = Gate(users, services.sessions, limits, now=services.presence.now)
-    api = web.Application(middlewares=[gate.admit])
-    sessions.add_routes(api.router, gate, directory=users, sessions=services.sessions, envelopes=envelopes)
-    directory.add_routes(api.router, services.directory, envelopes)
-    kazoo.add_routes(api.router, services.presence, services.insight, envelopes, dialect)
-    return api
+    sessions.add_routes(router, gate, directory=users, sessions=services.sessions, envelopes=envelopes)
+    directory.add_routes(router, services.directory, envelopes)
+    kazoo.add_routes(router, services.presence, services.insight, envelopes, dialect)
 
 
 def make_websocket_application(service: "PresenceService", blackhole: Blackhole, *, version: str) -> web.Application:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sipresence.directory import Directory
     from sipresence.session_service import Session, SessionService
 
-_API_KEY_LENGTH = 64
+API_KEY_LENGTH = 64
 
 
 def add_routes(
@@ -50,7 +50,7 @@ class _Sessions:
 
     async def log_in_by_key(self, request: web.Request) -> web.Response:
         """Give a token for an API key."""
-        api_key = _text(await read_data(request), "api_key", length=_API_KEY_LENGTH)
+        api_key = _text(await read_data(request), "api_key", length=API_KEY_LENGTH)
         try:
             token, session = self._sessions.log_in_by_key(api_key, source=client_network(request))
         except LoginRefused:

@@ -24,8 +24,9 @@ LONG = "SIPRESENCE_SOAK_SECONDS" in os.environ
 SUBSCRIPTIONS = 100_000 if LONG else 20_000
 PROBES = 40
 SAMPLES = 600 if LONG else 200
-EVERY_S = 0.02
-SLACK_S = 0.015  # for a machine that does other things as well
+ROUNDS = 4 if LONG else 2  # of which the best counts: what else a machine does only ever adds
+EVERY_S = 0.01
+SLACK_S = 0.005
 
 READER = """
 import json, sys
@@ -65,7 +66,7 @@ class Probes(Fleet):
 
 @contextlib.asynccontextmanager
 async def reading(server: Server, page: str) -> AsyncIterator[Callable[[], int]]:
-    """Somebody reads the list over and over, whole or by pages; what is given counts how often it was read to its end."""
+    """Somebody reads the list over and over, whole or by pages; what is given counts how often he came to its end."""
     url = f"{server.url}/v2/accounts/{ACCOUNT}/presence"
     reader = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", READER, url, TOKEN, page), stdout=asyncio.subprocess.PIPE
@@ -121,21 +122,24 @@ async def test_notifies_do_not_wait_for_the_list(start_server: StartServer) -> N
         await probes.subscribe_all(phones)
         assert await probes.settled(lambda: all(phone.notifies for phone in phones), within=10)
         await latencies(probes, server, api)  # to warm up
-        quiet = await latencies(probes, server, api)
-        found = {"quiet": quiet}
-        for name, page in (("whole", ""), ("paged", "1000")):
-            async with reading(server, page) as finished:
-                found[name] = await latencies(probes, server, api)
-                deadline = time.monotonic() + 60
-                while not finished():  # noqa: ASYNC110 (another process counts)
-                    assert time.monotonic() < deadline
-                    await asyncio.sleep(0.1)
-        for name, took in found.items():
-            p50, p99 = (quantile(took, share) * 1000 for share in (0.5, 0.99))
-            print(
-                f"\n{SUBSCRIPTIONS} subscriptions, {name}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, {max(took):.4f} s",
-                end="",
-            )
+        rounds = [await one_round(probes, server, api) for _ in range(ROUNDS)]
         assert probes.faults == []
-        for name in ("whole", "paged"):
-            assert quantile(found[name], 0.99) < 2 * quantile(quiet, 0.99) + SLACK_S, name
+    best = {name: min(quantile(took[name], 0.99) for took in rounds) for name in rounds[0]}
+    for name, p99 in best.items():
+        p50 = min(quantile(took[name], 0.5) for took in rounds)
+        print(f"\n{SUBSCRIPTIONS} subscriptions, {name}: p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms", end="")
+    for name in ("whole", "paged"):
+        assert best[name] < 2 * best["quiet"] + SLACK_S, name
+
+
+async def one_round(probes: Probes, server: Server, api: aiohttp.ClientSession) -> dict[str, list[float]]:
+    """The latencies of all three in turn: whatever else the machine does disturbs all of them."""
+    took = {"quiet": await latencies(probes, server, api)}
+    for name, page in (("whole", ""), ("paged", "1000")):
+        async with reading(server, page) as finished:
+            took[name] = await latencies(probes, server, api)
+            deadline = time.monotonic() + 60
+            while not finished():
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+    return took

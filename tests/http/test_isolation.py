@@ -27,7 +27,10 @@ VALUES = {
     "slash": ("", "/"),
     "rest": ("",),
 }
-PUBLIC = {"/", "/v1{rest}", "/metrics", "/healthz", "/readyz", "/v2/websockets{slash}"}
+PUBLIC = {
+    "/", "/v1{rest}", "/metrics", "/healthz", "/readyz", "/v2/websockets{slash}", "/v2/openapi.json{slash}",
+    "/v2/docs{slash}",
+}  # fmt: skip
 LOGINS = {"/v2/api_auth{slash}", "/v2/user_auth{slash}"}
 SECRETS = (REALM, "wonderland", "demo-token", API_KEY, "cellar", "alice", "Alice", "Carol", "first@192.0.2.10")
 

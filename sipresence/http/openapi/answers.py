@@ -42,7 +42,7 @@ class _Common(Answer):
     node: str
     timestamp: str
     """ISO 8601, UTC."""
-    tokens: Tokens = Tokens(consumed=0, remaining=0)
+    tokens: Tokens = MAYBE
     version: str = MAYBE
     """Of the server; for callers with a token only."""
     auth_token: str = MAYBE

@@ -9,7 +9,7 @@ from sipresence.events.timeline import End
 from sipresence.http.openapi.answers import MAYBE, Answer
 
 
-class Mwi(Answer):
+class MessagesWaiting(Answer):
     """How many voice messages wait."""
 
     new: int
@@ -133,14 +133,14 @@ class Origin(Answer):
     """The account of the token that has set it."""
     user: str = MAYBE
     address: str = MAYBE
-    mwi: Mwi = Mwi(new=0, saved=0, urgent=0, urgent_saved=0)
+    mwi: MessagesWaiting = MAYBE
     publisher: str = MAYBE
     dialogs: list[Call] = MAYBE
     presence: PublishedPresence = MAYBE
 
 
 class _Extension(Answer):
-    mwi: Mwi = Mwi(new=0, saved=0, urgent=0, urgent_saved=0)
+    mwi: MessagesWaiting = MAYBE
     dnd: bool = MAYBE
     sources: list[Origin] = MAYBE
     """What the state comes from, with `include=sources`."""
