@@ -89,9 +89,13 @@ def _page(results: Results, *, rounds: int) -> str:
         f"{introduction}\n## Measured {datetime.now(UTC):%Y-%m-%d}\n\n"
         f"{cpu.partition(':')[2].strip()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}{' as a shared library' if _is_shared() else ''}, "
-        f"{kamailio.partition('(')[0].removeprefix('version: ').strip()}; medians of {rounds} rounds.\n\n"
+        f"{kamailio.partition('(')[0].removeprefix('version: ').strip()}; {_times(rounds)}.\n\n"
         f"{_ratios(results)}\n\n## Every figure\n\n{everything(results)}\n"
     )
+
+
+def _times(rounds: int) -> str:
+    return f"medians of {rounds} rounds" if rounds > 1 else "one round, so a figure may be a tenth off"
 
 
 def _is_shared() -> bool:
