@@ -97,7 +97,8 @@ class Lists:
         """The same of a SUBSCRIBE inside the dialog: another list may come with it. Raises SipError 400, 413, 415."""
         if not isinstance(subscription, ListSubscription):
             return None
-        return Listing(read_list(request)) if brings_list(request) else subscription.listing
+        # Linphone unsubscribes with all headers of a list, and without one: the list stays what it was.
+        return Listing(read_list(request)) if request.body and brings_list(request) else subscription.listing
 
     # Subscriptions
 

@@ -400,6 +400,18 @@ def test_a_refresh_without_a_body_goes_on_with_the_list() -> None:
     assert not any(isinstance(effect, SaveList) for effect in effects)
 
 
+@pytest.mark.parametrize("expires", [0, 600])
+def test_headers_of_a_list_without_one_change_nothing(expires: int) -> None:
+    """Linphone unsubscribes so, with `Content-Encoding: deflate` and no body."""
+    desk = Desk()
+    notify = notified(bring(desk, "sip:101@office.example.com"))
+    desk.answer(notify)
+    headers = (*BROUGHT, ("Content-Encoding", "deflate"))
+    effects = refresh(desk, notify, headers=headers, expires=expires)
+    assert answered(effects).status == 200
+    assert not any(isinstance(effect, SaveList) for effect in effects)
+
+
 def test_a_refresh_may_bring_another_list() -> None:
     desk = Desk()
     notify = notified(bring(desk, "sip:101@office.example.com"))
