@@ -52,7 +52,6 @@ from sipresence.net.endpoint import SipEndpoint
 from sipresence.net.keepalive import PinholeKeeper
 from sipresence.net.nameserver import Nameservers
 from sipresence.net.systemd import InheritedSockets, Supervisor
-from sipresence.outbox import Outbox
 from sipresence.ports import Clock, Loaded, SubscriptionStore
 from sipresence.reloading import Reloader
 from sipresence.service import PresenceService
@@ -136,7 +135,7 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
         )
         bus = LocalBus(service.on_state_change)
         service.attach(store=store, bus=bus, endpoint=endpoint)
-        directory_service, sessions = _directory_services(config, directory, service.outbox, loaded, clock)
+        directory_service, sessions = _directory_services(config, service, loaded, clock)
         service.restore(loaded)
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -267,9 +266,10 @@ async def _serve_until_told(
 
 
 def _directory_services(
-    config: Config, directory: Directory, outbox: Outbox, loaded: Loaded, clock: Clock
+    config: Config, service: PresenceService, loaded: Loaded, clock: Clock
 ) -> tuple[DirectoryService, SessionService]:
     """What was told over the API is in the directory before anybody is looked up there."""
+    directory, outbox = service.directory, service.outbox
     users = DirectoryService(directory, clock=clock, ident=_object_id, secret=_sip_secret)
     sessions = SessionService(
         directory,
@@ -278,7 +278,7 @@ def _directory_services(
         lifetime=config.http.token_lifetime,
         clock=clock,
     )
-    users.attach(outbox)
+    users.attach(outbox, changed=service.unregister_strangers)
     users.restore(loaded.objects)
     sessions.attach(outbox)
     sessions.restore(loaded.objects)

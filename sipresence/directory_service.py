@@ -71,9 +71,10 @@ class DirectoryService:
         self._ids: dict[tuple[AccountId, Kind], tuple[Account, list[str]]] = {}  # sorted; made when they are asked for
         self._turn = asyncio.Lock()
 
-    def attach(self, outbox: Outbox) -> None:
-        """Connect what carries out effects."""
+    def attach(self, outbox: Outbox, *, changed: Callable[[], None] = lambda: None) -> None:
+        """Connect what carries out effects; `changed` is called once a change is committed and in force."""
         self._outbox = outbox
+        self._changed = changed
 
     def restore(self, records: Iterable[ObjectRecord]) -> None:
         """Take over what the store remembers."""
@@ -163,6 +164,7 @@ class DirectoryService:
         def finish(committed: bool) -> None:
             if committed:
                 decision.take_effect()
+                self._changed()
                 what = "object saved" if isinstance(decision.write, SaveObject) else "object deleted"
                 log.info(what, account=key.account, kind=key.kind, id=key.id, by=by)
             self._turn.release()

@@ -77,6 +77,16 @@ async def test_a_changed_device_takes_effect_at_once() -> None:
         office.service.find(key)
 
 
+async def test_who_has_to_do_with_devices_hears_of_a_change_that_is_in_force() -> None:
+    """The registrations of a device that is gone end so."""
+    office = Office()
+    known: list[bool] = []
+    office.service.attach(office.outbox, changed=lambda: known.append(office.directory.knows(lamp("201"))))
+    key = await create(office)
+    await office.service.delete(key, by=BY)
+    assert known == [True, False]
+
+
 async def test_the_lamps_of_a_user_follow() -> None:
     office = Office()
     carol = await create(office, CAROL, Kind.USER)
