@@ -104,16 +104,7 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
         lists = Lists(
             resources, presenter, directory=_list_directory(directory), settings=settings.list_settings(config.sip)
         )
-        notifier = Notifier(
-            settings.notifier_limits(config),
-            failures_allowed=config.sip.notify_failures,
-            local_tag=tag,
-            pacing=pacing,
-            resources=resources,
-            window=config.sip.coalesce_ms / 1000,
-            presenter=presenter,
-            lists=lists,
-        )
+        notifier = _notifier(config, presenter, lists, local_tag=tag, pacing=pacing, resources=resources)
         service = PresenceService(
             settings.service_settings(config),
             directory=directory,
@@ -123,16 +114,7 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
             tag=tag,
             clock=clock,
         )
-        endpoint = SipEndpoint(
-            service,
-            settings.listen_addresses(config.sip),
-            streams=settings.stream_settings(config),
-            admission=service.admission,
-            ask=Nameservers(settings.name_servers(config.sip)).ask,
-            clock=clock,
-            t1=config.sip.t1_ms / 1000,
-            token=_branch_tokens(),
-        )
+        endpoint = _endpoint(config, service, clock)
         bus = LocalBus(service.on_state_change)
         service.attach(store=store, bus=bus, endpoint=endpoint)
         directory_service, sessions = _directory_services(config, service, loaded, clock)
@@ -158,6 +140,40 @@ async def _serve(config: Config, load: Callable[[], Config], level: LevelFilter)
         await _serve_until_told(config, reloader, services, endpoint=endpoint, clock=clock)
     finally:
         await store.close()
+
+
+def _notifier(
+    config: Config,
+    presenter: Presenter,
+    lists: Lists,
+    *,
+    local_tag: Callable[[DialogKey], str],
+    pacing: Pacing,
+    resources: Resources,
+) -> Notifier:
+    return Notifier(
+        settings.notifier_limits(config),
+        failures_allowed=config.sip.notify_failures,
+        local_tag=local_tag,
+        pacing=pacing,
+        resources=resources,
+        window=config.sip.coalesce_ms / 1000,
+        presenter=presenter,
+        lists=lists,
+    )
+
+
+def _endpoint(config: Config, service: PresenceService, clock: LoopClock) -> SipEndpoint:
+    return SipEndpoint(
+        service,
+        settings.listen_addresses(config.sip),
+        streams=settings.stream_settings(config),
+        admission=service.admission,
+        ask=Nameservers(settings.name_servers(config.sip)).ask,
+        clock=clock,
+        t1=config.sip.t1_ms / 1000,
+        token=_branch_tokens(),
+    )
 
 
 class _Orders:

@@ -21,7 +21,8 @@ from sipresence.events.presentation import Presentation
 from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource_lists import Listing
 from sipresence.events.rlmi import LISTED, Line, RlmiDocument
-from sipresence.events.subscription import Action, Input, Reason, Subscription
+from sipresence.events.subscription import Reason, Subscription
+from sipresence.events.transitions import Action, Input
 from sipresence.names import ResourceId
 from sipresence.sip.flow import Flow
 

@@ -18,7 +18,8 @@ from sipresence.events.record import SubscriptionRecord
 from sipresence.events.resource import resource_identity
 from sipresence.events.resource_lists import MAX_MEMBERS, Listing, brings_list, has_option, read_list
 from sipresence.events.resources import Resources
-from sipresence.events.subscription import Input, Subscription, SubscriptionState, stored_flow
+from sipresence.events.subscription import Subscription, stored_flow
+from sipresence.events.transitions import Input, SubscriptionState
 from sipresence.names import AccountId, ResourceId, SubscriptionId, extension_of
 from sipresence.sip.flow import Flow
 from sipresence.sip.message import Request

@@ -25,16 +25,10 @@ from sipresence.events.resource_lists import Listing
 from sipresence.events.resources import Resources
 from sipresence.events.roll import Roll
 from sipresence.events.subscribe import Asked, Limits, Watched, granted, new_record, read, renewed_record, same_dialog
-from sipresence.events.subscription import (
-    UNREACHABLE,
-    Action,
-    Input,
-    Reason,
-    Subscription,
-    stored_flow,
-)
+from sipresence.events.subscription import UNREACHABLE, Reason, Subscription, stored_flow
 from sipresence.events.teller import Teller
 from sipresence.events.timeline import Chronicle, End
+from sipresence.events.transitions import Action, Input
 from sipresence.events.views import Views
 from sipresence.figures import Histogram, NotifierFigures
 from sipresence.names import AccountId, ResourceId, SubscriptionId

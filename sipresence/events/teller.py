@@ -17,8 +17,9 @@ from sipresence.events.effects import Effect, SendNotify
 from sipresence.events.list_subscription import ListSubscription
 from sipresence.events.pacing import Pacing
 from sipresence.events.resources import Resource, Resources
-from sipresence.events.subscription import Action, Input, Reason, Subscription, SubscriptionState
+from sipresence.events.subscription import Reason, Subscription
 from sipresence.events.terms import Terms
+from sipresence.events.transitions import Action, Input, SubscriptionState
 from sipresence.names import ResourceId, SubscriptionId
 
 

@@ -10,15 +10,12 @@ from sipresence.events.subscription import (
     BLOCK,
     MAX_RETRY_AFTER,
     RETRY_DELAYS,
-    TRANSITIONS,
     UNREACHABLE,
-    Action,
-    Input,
     Reason,
     Subscription,
-    SubscriptionState,
     stored_flow,
 )
+from sipresence.events.transitions import TRANSITIONS, Action, Input, SubscriptionState
 from tests.builders import flow
 from tests.events.desk import LAMP, NOW, Desk, saved
 
